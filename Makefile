@@ -1,0 +1,51 @@
+# Thin on purpose: what happens is in kiroproxy/cli and pyproject.toml.
+PYTHON ?= python3
+PORT ?=
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo run test check format bench fuzz clean
+
+demo: .venv/.installed         ## simulator + proxy + one streamed request; PORT=8990
+	@exec $(BIN)/kiroproxy demo $(if $(PORT),--port $(PORT))
+
+run: .venv/.installed          ## the same with your own config.json and credentials.json
+	@exec $(BIN)/kiroproxy demo --own $(if $(PORT),--port $(PORT))
+
+test: .venv/.installed-dev     ## all tests
+	$(BIN)/pytest
+
+check: .venv/.installed-dev    ## everything that CI checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --cov --cov-report=term:skip-covered
+
+format: .venv/.installed-dev   ## repair what can be repaired
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/.installed-dev    ## the figures of docs/performance.md
+	$(BIN)/python -m tests.bench
+
+fuzz: .venv/.installed-dev     ## 100,000 generated bodies, damaged streams; a few minutes
+	$(BIN)/python -m tests.fuzz
+
+clean:                         ## remove the environment and what tools left behind
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kiroproxy needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.installed: .venv/.created pyproject.toml constraints.txt
+	@echo "installing into .venv …"
+	@$(INSTALL) -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.created pyproject.toml constraints.txt
+	@echo "installing into .venv, with the tools for development …"
+	@$(INSTALL) -e '.[dev]'
+	@touch $@ .venv/.installed
