@@ -1,0 +1,518 @@
+"""HTTP to the outside: sessions, timeouts, and foreign exceptions translated.
+
+The only importer of `requests`. One `Session` per proxy and TLS setting; nothing is taken from
+the environment (design, Q13).
+"""
+
+import contextlib
+import functools
+import ipaddress
+import ssl
+import time
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.client import HTTPException
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import certifi
+import requests
+import requests.adapters
+import socks  # type: ignore[import-untyped]
+import urllib3.exceptions
+import urllib3.util
+
+from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
+from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
+
+READ_BYTES = 65536
+SEND_S = 120.0
+"""A request's whole body must be sent within this: 32 MiB at 2 Mbit/s and a little more."""
+ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
+TOO_LARGE = "the answer is too large"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How to get out: the key under which sessions are kept.
+
+    `proxy_url` may carry credentials and may be empty; `verify` is a CA bundle's path. `no_proxy`
+    holds names (good for what is below them too, `.` or `*.` before them or not), addresses,
+    networks, or `*`.
+    """
+
+    proxy_url: str = ""
+    no_proxy: tuple[str, ...] = ()
+    verify: str = ""
+
+
+def ca_bundle(tls_backend: str, override: str = "") -> str:
+    """The CA bundle of a `tlsBackend`: certifi's for `rustls`, the system's for `native-tls`."""
+    if override:
+        return override
+    if tls_backend == "native-tls":
+        paths = ssl.get_default_verify_paths()
+        return paths.cafile or paths.capath or certifi.where()
+    return certifi.where()
+
+
+def proxy_with_credentials(url: str, username: str = "", password: str = "") -> str:
+    """Write a user name and password into a proxy URL; `direct` means none."""
+    if not url or url == "direct":
+        return ""
+    if not username:
+        return url
+    parts = urlsplit(url)
+    user = quote(username, safe="") + (":" + quote(password, safe="") if password else "")
+    return parts._replace(netloc=f"{user}@{parts.netloc.rpartition('@')[2]}").geturl()
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole response. `body` is decoded by Content-Encoding."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Sender:
+    """Mixed into urllib3's connections: a large body may take longer to send than to connect.
+
+    Without it the connect timeout would be the deadline of the whole `sendall`.
+    """
+
+    def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        self.sock.settimeout(SEND_S)
+        super().endheaders(*args, **kwargs)  # type: ignore[misc]
+
+
+class _Marker:
+    """Mixed into urllib3's pools: marks errors of a connection that had served before.
+
+    Its peer may just have timed it out. The socket is what counts: urllib3 opens a new one for the
+    same connection object.
+    """
+
+    def _make_request(self, conn: Any, *args: Any, **kwargs: Any) -> Any:
+        kept = conn.sock is not None and conn.sock is getattr(conn, "kiroproxy_served", None)
+        try:
+            response = super()._make_request(conn, *args, **kwargs)  # type: ignore[misc]
+        except (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+            error.kiroproxy_kept = kept  # type: ignore[union-attr]
+            raise
+        conn.kiroproxy_served = conn.sock
+        return response
+
+
+@functools.cache
+def _mixed(pool: type[Any]) -> type[Any]:
+    connection = type("Connection", (_Sender, pool.ConnectionCls), {})
+    return type("Pool", (_Marker, pool), {"ConnectionCls": connection})
+
+
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Puts our pools into all of urllib3's managers: direct, HTTP proxy and SOCKS."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        _mix_into(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            _mix_into(manager)
+        return manager
+
+
+def _mix_into(manager: Any) -> None:
+    classes = manager.pool_classes_by_scheme
+    manager.pool_classes_by_scheme = {scheme: _mixed(pool) for scheme, pool in classes.items()}
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """An exception and all that it wraps: the libraries use four ways of wrapping."""
+    found: list[BaseException] = []
+    todo: list[object] = [error]
+    while todo:
+        one = todo.pop(0)
+        if isinstance(one, BaseException) and one not in found:
+            found.append(one)
+            todo += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
+    return found
+
+
+class Exchange:
+    """An open response whose body is read as it arrives.
+
+    `status` and `headers` are there at once. The connection goes back to its pool only when the
+    body was consumed exactly; otherwise `close` closes it.
+    """
+
+    def __init__(self, response: requests.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        self._response = response
+        raw: Any = response.raw._fp
+        self._first = raw.fp
+        """http.client's file object; it may hold bytes that came along with the headers."""
+        self._socket = raw.fp.raw._sock if raw.fp is not None else None
+        self._body: Body
+        if raw.chunked:
+            self._body = ChunkedBody()
+        elif raw.length is not None:
+            self._body = CountedBody(raw.length)
+        else:
+            self._body = UnboundedBody()
+        self._timeout_s: float | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether the body was read to its announced end."""
+        return self._body.complete
+
+    @property
+    def announced_end(self) -> bool:
+        """Whether the body says where it ends; if so, an EOF before that is a cut."""
+        return not isinstance(self._body, UnboundedBody)
+
+    def read(self, timeout_s: float) -> bytes | None:
+        """More of the body; `b""` at its end or at EOF, None when no content came in time.
+
+        Raises:
+            Unreachable: the connection was reset.
+            EventStreamError: the chunked coding is broken.
+        """
+        if self._body.fault is not None:
+            raise self._body.fault
+        if self._body.complete or self._socket is None:
+            return b""
+        if timeout_s != self._timeout_s:
+            self._socket.settimeout(max(timeout_s, 0.001))
+            self._timeout_s = timeout_s
+        try:
+            if self._first is not None:
+                first, self._first = self._first, None
+                data = first.read1(READ_BYTES)
+            else:
+                data = self._socket.recv(READ_BYTES)
+        except TimeoutError:
+            return None
+        except OSError as error:
+            raise Unreachable(f"the connection to Kiro broke: {error}") from error
+        if not data:
+            return b""
+        body = self._body.feed(data)
+        return body if body or self._body.complete else None
+
+    def _parts(self, limit_bytes: int, timeout_s: float) -> Iterator[bytes]:
+        """The body until its end, until there is more of it than the limit, or out of time."""
+        deadline = time.monotonic() + timeout_s
+        size = 0
+        while size <= limit_bytes:
+            left_s = deadline - time.monotonic()
+            data = self.read(left_s) if left_s > 0 else None
+            if data == b"":
+                return
+            if data is not None:
+                size += len(data)
+                yield data
+            elif left_s <= 0:
+                raise UpstreamTimeout("the answer broke off in silence")
+
+    def read_all(self, limit_bytes: int, timeout_s: float) -> bytes:
+        """What can be had of a small body; quietly less on any trouble.
+
+        At most `limit_bytes`, and for no longer than `timeout_s` altogether.
+        """
+        data = bytearray()
+        with contextlib.suppress(Unreachable, UpstreamTimeout, EventStreamError):
+            for part in self._parts(limit_bytes, timeout_s):
+                data += part
+        return bytes(data[:limit_bytes])
+
+    def answer(self, limit_bytes: int, timeout_s: float) -> Answer:
+        """The whole response, decoded by its Content-Encoding, and closed.
+
+        Raises:
+            Unreachable: it broke off, is broken or larger than the limit.
+            UpstreamTimeout: it did not come to its end in time.
+        """
+        try:
+            data = b"".join(self._parts(limit_bytes, timeout_s))
+            if self.announced_end and not self.complete:
+                raise Unreachable("the answer was cut" if len(data) <= limit_bytes else TOO_LARGE)
+            encoding = self.headers.get("content-encoding", "identity").strip().lower()
+            if data and encoding in ("gzip", "x-gzip", "deflate"):
+                data = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit_bytes + 1)
+        except (EventStreamError, zlib.error) as error:
+            raise Unreachable(f"the answer is broken: {error}") from error
+        finally:
+            self.close()
+        if len(data) > limit_bytes:
+            raise Unreachable(TOO_LARGE)
+        return Answer(self.status, self.headers, data)
+
+    def close(self) -> None:
+        """Give the connection back if the body was consumed exactly, else close it."""
+        response = self._response
+        raw: Any = response.raw
+        self._socket = None
+        if self._body.complete and not self._body.excess and raw._connection is not None:
+            raw._fp.close()
+            raw.release_conn()
+        else:
+            response.close()
+
+
+class Transport:
+    """Sends requests over kept connections.
+
+    `pool_size` is how many connections to one host are kept; more may be open at once.
+    """
+
+    def __init__(self, *, pool_size: int = 1000, connect_timeout_s: float = 10) -> None:
+        self._pool_size = pool_size
+        self._connect_timeout_s = connect_timeout_s
+        self._sessions: dict[Route, requests.Session] = {}
+
+    def _session(self, route: Route, *, pool_size: int) -> requests.Session:
+        session = requests.Session()
+        session.trust_env = False
+        session.headers.clear()
+        session.verify = route.verify or True
+        session.max_redirects = 0
+        adapter = _Adapter(pool_connections=10, pool_maxsize=pool_size, max_retries=0)
+        session.mount("http://", adapter)
+        session.mount("https://", adapter)
+        return session
+
+    def _send(
+        self,
+        session: requests.Session,
+        route: Route,
+        call: "_Call",
+        timeout_s: float,
+        connect_timeout_s: float,
+    ) -> Exchange:
+        try:
+            proxied = route.proxy_url and not bypasses(call.host, route.no_proxy)
+            proxies = {"http": route.proxy_url, "https": route.proxy_url} if proxied else {}
+            response = session.send(
+                call.prepare(),
+                stream=True,
+                timeout=(connect_timeout_s, timeout_s),
+                allow_redirects=False,
+                proxies=proxies,
+                verify=session.verify,
+            )
+        except requests.Timeout as error:
+            where = "connect" if isinstance(error, requests.ConnectTimeout) else "answer"
+            raise UpstreamTimeout(f"{call.host} did not {where} in time") from error
+        except ValueError as error:  # its words hold headers, and so may its traceback
+            raise Unreachable(_reason(error, call.host)) from None
+        except OSError as error:  # as all of requests' are
+            unreachable = Unreachable(_reason(error, call.host))
+            unreachable.kept_connection = any(
+                getattr(one, "kiroproxy_kept", False) for one in _chain(error)
+            )
+            raise unreachable from error
+        return Exchange(response)
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        route: Route,
+        timeout_s: float,
+    ) -> Exchange:
+        """Send a request and return when the response's headers are there.
+
+        A kept connection that dies before any byte of the answer is tried once more on a new one.
+
+        Raises:
+            Unreachable: DNS, TCP, TLS or proxy fault.
+            UpstreamTimeout: no connection or no headers in time.
+        """
+        call = _Call(method, url, headers, body)
+        session = self._sessions.get(route)
+        if session is None:
+            session = self._sessions[route] = self._session(route, pool_size=self._pool_size)
+        try:
+            return self._send(session, route, call, timeout_s, self._connect_timeout_s)
+        except Unreachable as error:
+            if not error.kept_connection:
+                raise
+        once = self._session(route, pool_size=1)
+        return self._send(once, route, call, timeout_s, self._connect_timeout_s)
+
+    def call_once(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        route: Route,
+        timeout_s: float,
+        connect_timeout_s: float = 5,
+    ) -> Answer:
+        """Send a request on a connection of its own, never repeat it, read the whole answer.
+
+        For calls that must not happen twice, such as redeeming a refresh token. The answer must
+        begin within `timeout_s`, and have ended after as long again.
+
+        Raises:
+            Unreachable: DNS, TCP, TLS or proxy fault, or the answer broke off.
+            UpstreamTimeout: no answer in time.
+        """
+        call = _Call(method, url, {**headers, "connection": "close"}, body)
+        with self._session(route, pool_size=1) as session:
+            exchange = self._send(session, route, call, timeout_s, connect_timeout_s)
+            return exchange.answer(ANSWER_LIMIT_BYTES, timeout_s)
+
+    def call(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes | None = None,
+        route: Route,
+        timeout_s: float,
+        limit_bytes: int = ANSWER_LIMIT_BYTES,
+    ) -> Answer:
+        """Send a request over the kept connections and read the whole answer.
+
+        Raises:
+            Unreachable: DNS, TCP, TLS or proxy fault, or the answer broke off.
+            UpstreamTimeout: no answer in time, as with `call_once`.
+        """
+        exchange = self.open(
+            method, url, headers=headers, body=body, route=route, timeout_s=timeout_s
+        )
+        return exchange.answer(limit_bytes, timeout_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A request, as often as it is sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+    @property
+    def host(self) -> str:
+        try:
+            return urlsplit(self.url).hostname or self.url
+        except ValueError:
+            return self.url
+
+    def prepare(self) -> requests.PreparedRequest:
+        prepared = requests.Request(
+            self.method, self.url, headers=dict(self.headers), data=self.body
+        ).prepare()
+        prepared.headers.setdefault("user-agent", "kiroproxy")
+        # else http.client sends one, and an event stream must not be asked for compressed (Q13)
+        prepared.headers.setdefault("accept-encoding", urllib3.util.SKIP_HEADER)
+        return prepared
+
+
+def bypasses(host: str, no_proxy: Collection[str]) -> bool:
+    """Whether a host is reached without the proxy."""
+    host = host.lower()
+    for entry in no_proxy:
+        name = entry.strip().lower().removeprefix("*").lstrip(".")
+        if not name:
+            if entry.strip() == "*":
+                return True
+            continue
+        if host == name.strip("[]") or host.endswith("." + name):
+            return True
+        with contextlib.suppress(ValueError):
+            if ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False):
+                return True
+    return False
+
+
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (requests.exceptions.SSLError, "TLS with {host} failed: check caBundle, tlsBackend, the clock"),
+    (requests.exceptions.ProxyError, "the proxy on the way to {host} failed"),
+    (socks.ProxyError, "the proxy on the way to {host} failed"),
+    (requests.exceptions.InvalidProxyURL, "the proxy on the way to {host} has no proper address"),
+    (requests.exceptions.InvalidHeader, "a header for {host} holds bytes that no header may hold"),
+    (UnicodeError, "a header for {host} holds bytes that no header may hold"),
+    (ValueError, "{host} cannot be called: check the address"),
+    (requests.TooManyRedirects, "{host} answered with a redirect, which is not followed"),
+    (urllib3.exceptions.NameResolutionError, "the name {host} cannot be resolved"),
+    (ConnectionRefusedError, "{host} refused the connection"),
+    (ConnectionError, "{host} closed the connection without an answer"),
+    (TimeoutError, "{host} did not take the request in time"),
+    (HTTPException, "{host} did not answer in HTTP"),
+    (urllib3.exceptions.NewConnectionError, "{host} cannot be reached"),
+)
+"""The first row that fits what happened, or what lies behind it."""
+
+
+def fetch_pinned(
+    url: str, address: str, *, verify: str, limit_bytes: int, timeout_s: float
+) -> Answer:
+    """GET an https URL from one resolved address, without redirects (SSRF: design 7 of issue 3).
+
+    At most `limit_bytes` + 1 of the body are read; the certificate must be the host's.
+
+    Raises:
+        Unreachable: it cannot be had, or not in `timeout_s`.
+    """
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    deadline = time.monotonic() + timeout_s
+    pool = urllib3.HTTPSConnectionPool(
+        address,
+        parts.port or 443,
+        server_hostname=host,
+        assert_hostname=host,
+        ca_certs=verify or certifi.where(),
+        cert_reqs="CERT_REQUIRED",
+        timeout=timeout_s,
+        retries=False,
+    )
+    body = b""
+    try:
+        response = pool.request(
+            "GET",
+            target,
+            headers={"host": parts.netloc.rpartition("@")[2], "accept": "image/*"},
+            redirect=False,
+            preload_content=False,
+        )
+        while len(body) <= limit_bytes and (part := response.read(READ_BYTES)):
+            body += part
+            if time.monotonic() > deadline:
+                raise Unreachable(f"{host} is too slow")
+        return Answer(response.status, response.headers, body)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise Unreachable(f"{host} cannot be reached: {type(error).__name__}") from error
+    finally:
+        pool.close()
+
+
+def _reason(error: Exception, host: str) -> str:
+    """One sentence for people, never with the words of the exception: they may hold secrets."""
+    if type(error) is OSError:  # requests looks for the file before each call
+        return f"the CA bundle for {host} cannot be read: check caBundle"
+    chain = _chain(error)
+    for kind, sentence in _REASONS:
+        if any(isinstance(one, kind) for one in chain):
+            return sentence.format(host=host)
+    return f"{host} cannot be reached: {type(error).__name__}"
