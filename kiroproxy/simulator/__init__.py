@@ -1,0 +1,59 @@
+"""A Kiro on this machine: real HTTP, real event-stream bytes, rotating tokens, faults on request.
+
+Read `app.py` first. What it refuses follows `protocol.md` 3.4 to 3.7; what it plays is chosen by a
+directive in the prompt (`prompts.py`), by the control API (`control.py`) or by a script file.
+"""
+
+import sys
+from pathlib import Path
+
+from kiroproxy.errors import ConfigError
+
+
+def run(
+    host: str,
+    port: int,
+    *,
+    revoke_on_reuse: bool = False,
+    strict: bool = False,
+    script_file: str | Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Serve until interrupted; say `simulator listening on URL` on stdout when ready.
+
+    The caller has monkey-patched gevent before. Port 0 takes a free one and names it.
+
+    Args:
+        host: address to bind.
+        port: port to bind.
+        revoke_on_reuse: a refresh token used twice kills its account.
+        strict: unknown tokens are refused, and so is whatever one source calls harmful.
+        script_file: JSON with one script, or a list of queue entries (see `control.py`).
+        quiet: no line per request on stderr.
+
+    Raises:
+        ConfigError: the script cannot be used, or the port is taken.
+    """
+    # Late: importing this package must not load ssl before gevent has patched it.
+    from kiroproxy.simulator.app import Simulator
+    from kiroproxy.simulator.server import make_server
+
+    try:
+        script_text = Path(script_file).read_text("utf-8") if script_file else None
+        simulator = Simulator(
+            revoke_on_reuse=revoke_on_reuse, strict=strict, script_text=script_text
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError("script", str(error)) from error
+    server = make_server(host, port, simulator, quiet=quiet)
+    try:
+        server.start()
+    except OSError as error:
+        raise ConfigError("port", str(error)) from error
+    simulator.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
+    sys.stdout.write(f"simulator listening on {simulator.url}\n")
+    sys.stdout.flush()
+    try:
+        server.serve_forever()
+    except KeyboardInterrupt:
+        server.stop(timeout=0)
