@@ -1,0 +1,1 @@
+"""What Kiro speaks ⇄ conversation. Pure: no socket, file, clock or environment."""
