@@ -1,0 +1,1 @@
+"""What clients speak ⇄ conversation. Pure: no socket, file, clock or environment."""
