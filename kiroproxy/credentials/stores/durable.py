@@ -1,0 +1,204 @@
+"""Replacing a file so that it is whole at every moment, and knowing beforehand that it will work.
+
+Source: design 5, rules 3, 4 and 6.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from kiroproxy.errors import StoreUnwritable
+
+HEADROOM_BYTES: Final = 64 * 1024
+"""Room above the present size that a reservation takes (rule 3)."""
+
+_NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NOFOLLOW
+_NO_FALLOCATE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+def read_private(path: Path) -> tuple[bytes, os.stat_result]:
+    """The content of a regular file and what it was like at that moment.
+
+    Raises:
+        OSError: also for a symlink, a directory or a device.
+    """
+    # O_NONBLOCK: a FIFO in the file's place must not hang the worker
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
+    with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        before = os.fstat(fd)
+        if not stat.S_ISREG(before.st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", str(path))
+        return file.read(), before
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in a directory durable, where the file system can."""
+    with contextlib.suppress(OSError):
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def own_like(fd: int, target: Path) -> None:
+    """A file that root makes for a service belongs to the owner of the target or its directory."""
+    if not hasattr(os, "geteuid") or os.geteuid() != 0:
+        return
+    with contextlib.suppress(OSError):
+        like = (target if target.exists() else target.parent).stat()
+        os.fchown(fd, like.st_uid, like.st_gid)
+
+
+def unwritable(path: Path, error: OSError) -> StoreUnwritable:
+    """The error in words for the operator."""
+    return StoreUnwritable(f"{path.parent} cannot be written: {error.strerror or error}")
+
+
+class Replacement:
+    """A temporary file beside `target` with room for its next content; a context manager.
+
+    Raises:
+        StoreUnwritable: no room, read-only, or the target cannot be replaced.
+    """
+
+    def __init__(self, target: Path, size: int, headroom: int = HEADROOM_BYTES) -> None:
+        self.target = target
+        name = f".{target.name.lstrip('.')}.tmp-{os.getpid()}-{secrets.token_hex(6)}"
+        self.path = target.with_name(name)
+        if reason := why_not_replaceable(target):
+            raise StoreUnwritable(reason)
+        try:
+            self._fd = os.open(self.path, _NEW, 0o600)
+        except OSError as error:
+            raise unwritable(target, error) from error
+        try:
+            own_like(self._fd, target)
+            _allocate(self._fd, size + headroom)
+            os.fsync(self._fd)
+        except OSError as error:
+            self.discard()
+            raise unwritable(target, error) from error
+
+    def write(self, data: bytes) -> None:
+        """Put the content into the temporary file, durably."""
+        view = memoryview(data)
+        offset = 0
+        while offset < len(view):
+            offset += os.pwrite(self._fd, view[offset:], offset)
+        os.ftruncate(self._fd, len(data))
+        os.fsync(self._fd)
+
+    def rename(self, after_rename: Callable[[], None] = lambda: None) -> None:
+        """Let it take the target's place, durably."""
+        self.path.replace(self.target)
+        after_rename()
+        sync_directory(self.target.parent)
+
+    def discard(self) -> None:
+        """Close it; remove what was not renamed."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.discard()
+
+
+def _allocate(fd: int, size: int) -> None:
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(fd, 0, size)
+        except OSError as error:
+            if error.errno not in _NO_FALLOCATE:
+                raise
+        else:
+            return
+    offset = 0
+    while offset < size:
+        offset += os.pwrite(fd, bytes(min(size - offset, HEADROOM_BYTES)), offset)
+
+
+def write_private(target: Path, data: bytes) -> None:
+    """Write a small file whole or not at all.
+
+    Raises:
+        OSError: it was not written.
+        StoreUnwritable: likewise.
+    """
+    with Replacement(target, len(data), headroom=0) as file:
+        file.write(data)
+        file.rename()
+
+
+def why_not_replaceable(target: Path) -> str | None:
+    """Why a rename onto the target would fail, in words; None if nothing speaks against it."""
+    folder = target.parent
+    if is_mount_point(target):
+        return (
+            f"{target} is itself a mount point and cannot be replaced: "
+            "mount the directory that holds it instead"
+        )
+    if not folder.is_dir():
+        return f"{folder} is not a directory"
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"{folder} is read-only for this process"
+    if not target.exists():
+        return None
+    if _sticky(folder, target):
+        return f"{folder} is sticky and {target.name} belongs to another user"
+    try:  # an immutable file opens for nobody, though its permissions may allow it
+        os.close(os.open(target, os.O_WRONLY | os.O_CLOEXEC | _NOFOLLOW))
+    except PermissionError as error:
+        if error.errno == errno.EPERM:
+            return f"{target} is immutable"
+    except OSError as error:
+        return f"{target} cannot be replaced: {error.strerror}"
+    return None
+
+
+def _sticky(folder: Path, target: Path) -> bool:
+    """Whether the directory's sticky bit keeps us from replacing the file."""
+    if not hasattr(os, "geteuid"):
+        return False
+    above = folder.stat()
+    owners = (0, above.st_uid, target.stat().st_uid)
+    return bool(above.st_mode & stat.S_ISVTX) and os.geteuid() not in owners
+
+
+def is_mount_point(path: Path) -> bool:
+    """Whether a file is mounted: by the kernel's list, or by its device where there is none."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_bytes().splitlines()
+    except OSError:
+        return path.exists() and path.stat().st_dev != path.parent.stat().st_dev
+    # the fifth field is the mount point, with blanks and backslashes as octal escapes
+    escaped = str(path).replace("\\", "\\134").replace(" ", "\\040")
+    wanted = escaped.replace("\t", "\\011").replace("\n", "\\012").encode()
+    return any(line.split(b" ")[4] == wanted for line in lines)
+
+
+def free_bytes(folder: Path) -> int:
+    """Room on the file system; a large number where it cannot be told."""
+    try:
+        room = os.statvfs(folder)
+    except (OSError, AttributeError):
+        return 1 << 62
+    return room.f_bavail * room.f_frsize
