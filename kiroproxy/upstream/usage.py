@@ -1,0 +1,150 @@
+"""What Kiro says about an account: its usage limits and its profile (protocol notes 6.1, 6.4)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from kiroproxy.credentials.model import Credential, control_profile_arn, parse_time
+from kiroproxy.errors import KiroProxyError
+from kiroproxy.kiro.errors import error_from_response
+from kiroproxy.kiro.events import lenient_json
+from kiroproxy.transport import Answer
+from kiroproxy.upstream.endpoint import Voice, api_base, control_headers
+
+TIMEOUT_S = 10.0
+DATA_REGIONS = ("us-east-1", "eu-central-1")
+"""The only ones in which Kiro's API exists (protocol notes 2.2)."""
+PROFILES_TARGET = "AmazonCodeWhispererService.ListAvailableProfiles"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Credits of an account, trial and bonus included; `resets_at` where Kiro says one."""
+
+    subscription: str
+    limit: float
+    used: float
+    resets_at: datetime | None
+
+    @property
+    def remaining(self) -> float:
+        """Credits that are left (S125c)."""
+        return max(self.limit - self.used, 0.0)
+
+
+def parse_usage(said: Mapping[str, Any]) -> Usage:
+    """Read getUsageLimits; whatever is missing counts as nothing."""
+    info = said.get("subscriptionInfo")
+    title = info.get("subscriptionTitle") if isinstance(info, dict) else None
+    limit = used = 0.0
+    breakdowns = said.get("usageBreakdownList")
+    for one in breakdowns if isinstance(breakdowns, list) else ():
+        if not isinstance(one, dict):
+            continue
+        for bucket in _buckets(one):
+            limit += _number(bucket, "usageLimit")
+            used += _number(bucket, "currentUsage")
+    return Usage(str(title or ""), limit, used, parse_time(said.get("nextDateReset")))
+
+
+def _buckets(breakdown: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """A breakdown, and the trial and the bonuses that count besides it."""
+    found = [breakdown]
+    trial = breakdown.get("freeTrialInfo")
+    if isinstance(trial, dict) and trial.get("freeTrialStatus") == "ACTIVE":
+        found.append(trial)
+    bonuses = breakdown.get("bonuses")
+    for bonus in bonuses if isinstance(bonuses, list) else ():
+        if isinstance(bonus, dict) and bonus.get("status") == "ACTIVE":
+            found.append(bonus)
+    return found
+
+
+def _number(bucket: Mapping[str, Any], key: str) -> float:
+    value = bucket.get(f"{key}WithPrecision", bucket.get(key))
+    good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if good and value is not None else 0.0
+
+
+class AccountClient:
+    """Asks Kiro about the account of a credential."""
+
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
+
+    def usage(self, credential: Credential) -> Usage:
+        """Its limits.
+
+        Raises:
+            KiroProxyError: Kiro did not say.
+        """
+        query = {"origin": "AI_EDITOR", "resourceType": "AGENTIC_REQUEST"}
+        if arn := control_profile_arn(credential):
+            query["profileArn"] = arn
+        base = api_base(self._voice.identity, credential)
+        answer = self._call("GET", f"{base}/getUsageLimits?{urlencode(query)}", credential)
+        return parse_usage(lenient_json(answer.body))
+
+    def reset_date(self, credential: Credential) -> datetime | None:
+        """When its quota returns; None if Kiro does not say."""
+        try:
+            return self.usage(credential).resets_at
+        except KiroProxyError:
+            return None
+
+    def profile(self, credential: Credential) -> str | None:
+        """The ARN of its first profile; both regions are asked."""
+        regions = dict.fromkeys((credential.api_region, *DATA_REGIONS))
+        bases = dict.fromkeys(
+            api_base(self._voice.identity, replace(credential, api_region=region))
+            for region in regions
+            if region
+        )
+        for base in bases:
+            try:
+                answer = self._call(
+                    "POST",
+                    f"{base}/",
+                    credential,
+                    {"content-type": "application/x-amz-json-1.0", "x-amz-target": PROFILES_TARGET},
+                    b'{"maxResults":10}',
+                )
+            except KiroProxyError:
+                continue
+            if arn := _first_arn(lenient_json(answer.body)):
+                return arn
+        return None
+
+    def _call(
+        self,
+        method: str,
+        url: str,
+        credential: Credential,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        voice = self._voice
+        own = control_headers(voice.identity, credential, voice.machine_id_of(credential))
+        answer = voice.transport.call(
+            method,
+            url,
+            headers=own | dict(headers or {}),
+            body=body,
+            route=voice.route_of(credential),
+            timeout_s=TIMEOUT_S,
+        )
+        if answer.status != 200:
+            raise error_from_response(answer.status, answer.headers, answer.body)
+        return answer
+
+
+def _first_arn(said: Mapping[str, Any]) -> str | None:
+    profiles = said.get("profiles")
+    for one in profiles if isinstance(profiles, list) else ():
+        arn = one.get("arn") if isinstance(one, dict) else None
+        if isinstance(arn, str) and arn.strip():
+            return arn.strip()
+    return None
