@@ -1,0 +1,13 @@
+"""gunicorn -c gunicorn.conf.py wsgi:app
+
+Patching comes first, before anything imports ssl or urllib3 (design, Q10). The settings and
+their reasons are in kiroproxy/serving.py.
+"""
+
+from gevent import monkey
+
+monkey.patch_all()
+
+from kiroproxy.serving import gunicorn_settings
+
+globals().update(gunicorn_settings())

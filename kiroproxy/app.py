@@ -1,0 +1,165 @@
+"""create_app: builds the parts, joins them, registers blueprints and error handlers."""
+
+import re
+from typing import cast
+
+from flask import Flask, Response, request
+
+from kiroproxy.config import Config, load_config
+from kiroproxy.credentials.groups import GroupBook
+from kiroproxy.credentials.model import Credential, effective_machine_id
+from kiroproxy.credentials.policy import Mode
+from kiroproxy.credentials.pool import Pool
+from kiroproxy.credentials.refresh import Refresher, RefreshSettings, route_for
+from kiroproxy.credentials.stores.file import FileStore
+from kiroproxy.kiro.models import ModelSettings
+from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.observability import configure_logging
+from kiroproxy.relay import Timing
+from kiroproxy.runtime import Runtime
+from kiroproxy.transport import Route, Transport, ca_bundle, proxy_with_credentials
+from kiroproxy.upstream.catalogue import Catalogue, CatalogueClient
+from kiroproxy.upstream.client import KiroClient
+from kiroproxy.upstream.count_api import CountApi
+from kiroproxy.upstream.endpoint import Identity, Voice
+from kiroproxy.upstream.images import ImageFetcher
+from kiroproxy.upstream.mcp import SearchClient
+from kiroproxy.upstream.usage import AccountClient
+from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, v1
+from kiroproxy.web.response_store import ResponseStore
+from kiroproxy.web.services import EXTENSION, Services
+
+CLIENT_PATH = re.compile(r"(?!/api/)(?:/[^/]+)?/v1/")
+"""S13, S175: browsers anywhere may call the client APIs, and only those; groups have them, too."""
+
+
+def create_app(config: Config | None = None) -> Flask:
+    """The WSGI application of one worker; also good for the command line, unconfigured."""
+    config = config or load_config()
+    configure_logging(config.log_level, config.log_format)
+    app = Flask("kiroproxy", static_folder=None)
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.extensions[EXTENSION] = build_services(config)
+    groups.install(app)
+    for module in (v1, cc_v1, openai, health, admin, groups, explain):
+        app.register_blueprint(module.blueprint)
+    errors.install(app)
+    explain.install(app)
+    _install_cors(app)
+    return app
+
+
+def build_services(config: Config) -> Services:
+    """Join the parts; nothing is opened or read yet, so this may happen before a fork."""
+    transport = Transport()
+    route = _route(config)
+    store = FileStore(config.credentials_path)
+    refresher = Refresher(
+        transport,
+        RefreshSettings(
+            social_auth_url=config.social_auth_url,
+            oidc_url=config.oidc_url,
+            region=config.region,
+            auth_region=config.auth_region,
+            kiro_version=config.kiro_version,
+            machine_id=config.machine_id,
+            system_version=config.system_version,
+            node_version=config.node_version,
+            route=route,
+        ),
+    )
+
+    def route_of(credential: Credential) -> Route:
+        return route_for(credential, route)
+
+    def machine_id_of(credential: Credential) -> str:
+        return effective_machine_id(credential, config.machine_id)
+
+    voice = Voice(transport, _identity(config), route_of, machine_id_of)
+    accounts = AccountClient(voice)
+    pool = Pool(
+        store,
+        refresher,
+        Runtime(config.state_dir / "runtime.db"),
+        max_concurrent=config.max_concurrent,
+        queue_wait_s=config.queue_wait_sec,
+        cooldown_s=config.cooldown_sec,
+        mode=cast(Mode, config.load_balancing_mode),
+        groups=GroupBook(config.database_path),
+        inquiries=accounts,
+    )
+    return Services(
+        config=config,
+        pool=pool,
+        client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
+        accounts=accounts,
+        search=SearchClient(voice),
+        catalogue=Catalogue(pool, CatalogueClient(voice).fetch),
+        count_api=_count_api(config, transport, route),
+        images=ImageFetcher(config.fetch_image_urls, route.verify),
+        models=ModelSettings(config.model_mapping, config.model_table, config.unknown_model),
+        request_settings=RequestSettings(
+            description_limit=config.max_tool_description_length,
+            complete_without_trailer=config.untrailed_end == "complete",
+            effort_models=config.effort_models,
+        ),
+        timing=Timing(
+            first_frame_s=config.first_frame_wait_sec,
+            ping_s=config.ping_interval_sec,
+            idle_s=config.idle_timeout_sec,
+        ),
+        responses=ResponseStore(config.state_dir / "responses.db"),
+    )
+
+
+def _count_api(config: Config, transport: Transport, route: Route) -> CountApi | None:
+    if not config.count_tokens_api_url:
+        return None
+    return CountApi(
+        transport,
+        route,
+        url=config.count_tokens_api_url,
+        key=config.count_tokens_api_key,
+        auth_type=config.count_tokens_auth_type,
+    )
+
+
+def _route(config: Config) -> Route:
+    return Route(
+        proxy_url=proxy_with_credentials(
+            config.proxy_url, config.proxy_username, config.proxy_password
+        ),
+        no_proxy=config.no_proxy,
+        verify=ca_bundle(config.tls_backend, config.ca_bundle),
+    )
+
+
+def _identity(config: Config) -> Identity:
+    return Identity(
+        api_url=config.api_url,
+        region=config.region,
+        api_region=config.api_region,
+        kiro_version=config.kiro_version,
+        system_version=config.system_version,
+        node_version=config.node_version,
+    )
+
+
+def _install_cors(app: Flask) -> None:
+    @app.before_request
+    def preflight() -> Response | None:
+        if request.method == "OPTIONS" and CLIENT_PATH.match(request.path):
+            return Response(status=204)
+        return None
+
+    @app.after_request
+    def allow(response: Response) -> Response:
+        if CLIENT_PATH.match(request.path):
+            response.headers["access-control-allow-origin"] = "*"
+            response.headers["access-control-expose-headers"] = "*"
+            if request.method == "OPTIONS":
+                asked = request.headers.get("access-control-request-headers", "*")
+                response.headers["access-control-allow-headers"] = asked
+                response.headers["access-control-allow-methods"] = "*"
+        return response

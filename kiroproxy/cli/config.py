@@ -1,0 +1,77 @@
+"""`kiroproxy config …`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from kiroproxy.cli.base import Group, path_options
+
+if TYPE_CHECKING:
+    from kiroproxy.config import Config
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Look at the configuration."""
+
+
+@config.command()
+@path_options
+@click.option("--origin", is_flag=True, help="Tell where each value comes from.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(
+    config_path: Path | None, credentials_path: Path | None, origin: bool, as_json: bool
+) -> None:
+    """Print every setting as it counts now, secrets masked."""
+    loaded = _load(config_path, credentials_path)
+    rows = _rows(loaded)
+    if as_json:
+        settings = {
+            key: {"value": value, "origin": source} if origin else value
+            for key, (value, source) in rows.items()
+        }
+        click.echo(json.dumps(settings, indent=2, ensure_ascii=False))
+        return
+    width = max(map(len, rows))
+    for key, (value, source) in rows.items():
+        line = f"{key:<{width}}  {value}"
+        click.echo(f"{line}  ({source})" if origin else line.rstrip())
+
+
+@config.command()
+@path_options
+def check(config_path: Path | None, credentials_path: Path | None) -> None:
+    """Say whether the server would start with this configuration."""
+    from kiroproxy.config import read_json, require_client_key
+    from kiroproxy.errors import ConfigError
+
+    loaded = _load(config_path, credentials_path)
+    for warning in loaded.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    require_client_key(loaded)
+    credentials = read_json(loaded.credentials_path, missing=[])
+    if not isinstance(credentials, list | dict):
+        raise ConfigError(str(loaded.credentials_path), "must hold an object or a list")
+    count = len(credentials) if isinstance(credentials, list) else 1
+    click.echo(f"{loaded.config_path}: good; {count} credentials in {loaded.credentials_path}")
+
+
+def _load(config_path: Path | None, credentials_path: Path | None) -> "Config":
+    from kiroproxy.config import load_config
+
+    return load_config({"config_path": config_path, "credentials_path": credentials_path})
+
+
+def _rows(loaded: "Config") -> dict[str, tuple[str, str]]:
+    from kiroproxy.config import SETTINGS, shown
+
+    rows = {
+        "config": (str(loaded.config_path), loaded.origins["config_path"]),
+        "credentials": (str(loaded.credentials_path), loaded.origins["credentials_path"]),
+    }
+    for row in SETTINGS:
+        value = shown(getattr(loaded, row.attribute))
+        rows[row.key] = (row.show(value) if row.show else value, loaded.origins[row.attribute])
+    return rows

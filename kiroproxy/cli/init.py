@@ -1,0 +1,78 @@
+"""`kiroproxy init`."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+import click
+
+from kiroproxy.cli.base import PlainErrors, path_options
+
+NEXT_STEPS = """
+1. Paste your Kiro credentials into {credentials}: the content of
+   ~/.aws/sso/cache/kiro-auth-token.json of a machine on which Kiro is signed in, or objects as in
+   credentials.example.social.json and credentials.example.idc.json.
+2. Start the server:
+
+     kiroproxy serve{options}
+
+3. Tell Claude Code (or paste this key wherever an Anthropic API key is asked for):
+
+     export ANTHROPIC_BASE_URL=http://{host}:{port}
+     export ANTHROPIC_AUTH_TOKEN={key}
+     claude
+"""
+
+
+@click.command(cls=PlainErrors)
+@path_options
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port", default=8990, show_default=True, type=click.IntRange(1, 65535), help="Port."
+)
+@click.option("--force", is_flag=True, help="Replace the configuration; the old one becomes .bak.")
+def init(
+    config_path: Path | None, credentials_path: Path | None, host: str, port: int, force: bool
+) -> None:
+    """Write a configuration with a random key.
+
+    An empty credentials file goes beside it; credentials that exist are never touched.
+    """
+    config_file = config_path or Path("config.json")
+    credentials_file = credentials_path or Path("credentials.json")
+    key = f"sk-kiroproxy-{secrets.token_urlsafe(24)}"
+    document = {"host": host, "port": port, "apiKey": key, "region": "us-east-1"}
+    if force and config_file.exists():
+        backup = config_file.with_name(f"{config_file.name}.bak")
+        config_file.replace(backup)
+        click.echo(f"kept the old configuration as {backup}")
+    if not write_new(config_file, json.dumps(document, indent=2) + "\n"):
+        raise click.ClickException(f"{config_file} exists already; --force replaces it")
+    click.echo(f"wrote {config_file} with a random client key")
+    if write_new(credentials_file, "[]\n"):
+        click.echo(f"wrote {credentials_file}, still empty")
+    else:
+        click.echo(f"kept {credentials_file}")
+    options = f" -c {config_path}" if config_path else ""
+    options += f" --credentials {credentials_path}" if credentials_path else ""
+    reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
+    click.echo(
+        NEXT_STEPS.format(
+            credentials=credentials_file, options=options, host=reachable, port=port, key=key
+        )
+    )
+
+
+def write_new(path: Path, content: str) -> bool:
+    """Create a file that only its owner can read; False if there is one."""
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    return True

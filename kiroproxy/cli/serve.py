@@ -1,0 +1,31 @@
+"""`kiroproxy serve`."""
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from kiroproxy.cli.base import PlainErrors, path_options
+
+
+@click.command(cls=PlainErrors)
+@path_options
+@click.option("--host", help="Address to listen on.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on.")
+@click.option("--workers", type=click.IntRange(1), help="Number of worker processes.")
+def serve(**options: Any) -> None:
+    """Run the server until it is stopped.
+
+    That is gunicorn with gevent workers; see `kiroproxy/serving.py`.
+    """
+    from kiroproxy.config import child_environment, load_config, require_client_key
+    from kiroproxy.serving import command_line
+
+    if sys.platform == "win32":
+        raise click.ClickException(
+            "the server runs on Linux and macOS; use WSL or a container on Windows"
+        )
+    require_client_key(load_config(options))  # fatal here already, and not once per worker
+    command = command_line()
+    os.execve(command[0], command, child_environment(options))  # noqa: S606 - our own interpreter

@@ -1,0 +1,127 @@
+"""Logs and metrics: what happened, for people and for machines, without secrets or prompts."""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+
+LEVELS: Mapping[str, int] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+SECRETS = (
+    "token",
+    "secret",
+    "authorization",
+    "api_key",
+    "apikey",
+    "password",
+    "cookie",
+)
+"""A text in a field whose name contains one of these is masked; numbers are counts."""
+MASK = "***"
+SECRET_TEXTS = (
+    (re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+"), rf"\1{MASK}"),
+    (re.compile(r"(://)[^\s/@\"']+@"), rf"\1{MASK}@"),  # user and password of a proxy's URL
+    (re.compile(r"\bksk_[\w-]+"), MASK),  # Kiro's API keys
+)
+"""What is masked wherever it stands, in a traceback for instance."""
+
+REQUESTS = Counter("kiroproxy_requests_total", "Requests answered.", ["route", "status", "stream"])
+IN_FLIGHT = Gauge(
+    "kiroproxy_requests_in_flight",
+    "Requests being answered.",
+    multiprocess_mode="livesum",
+)
+FIRST_EVENT = Histogram(
+    "kiroproxy_first_event_seconds",
+    "From the request to the first event of the answer.",
+    ["route"],
+    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120),
+)
+DURATION = Histogram(
+    "kiroproxy_request_duration_seconds",
+    "From the request to the end of the answer.",
+    ["route"],
+    buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800),
+)
+ENDINGS = Counter("kiroproxy_reply_endings_total", "How replies ended.", ["reason"])
+
+log: structlog.stdlib.BoundLogger = structlog.get_logger("kiroproxy")
+
+
+def configure_logging(level: str, log_format: str = "auto", stream: TextIO | None = None) -> None:
+    """JSON lines, or readable ones on a terminal; call once per process.
+
+    What our pure modules and the libraries say through `logging` comes out in the same form.
+    """
+    out = stream or sys.stderr
+    threshold = LEVELS.get(level, logging.INFO)
+    console = log_format == "console" or (log_format == "auto" and out.isatty())
+    renderer: Any = structlog.processors.JSONRenderer()
+    if console:
+        plain = structlog.dev.plain_traceback  # the others print the values of variables
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=plain)
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        mask_secrets,
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+    handler = _Handler(out)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared[:3]],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *shared[3:],
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [one for one in root.handlers if not isinstance(one, _Handler)] + [handler]
+    logging.getLogger("kiroproxy").setLevel(threshold)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    """Ours, to be replaced when logging is configured again."""
+
+
+def mask_secrets(
+    logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Replace what is secret, by the names of fields and by its looks."""
+    for key, value in event.items():
+        event[key] = _masked(key, value)
+    return event
+
+
+def _masked(key: str, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _masked(str(inner), one) for inner, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(key, one) for one in value]
+    if not isinstance(value, str | bytes):
+        return value
+    name = key.lower().replace("-", "_")
+    if any(secret in name for secret in SECRETS):
+        return MASK
+    if isinstance(value, str):
+        for pattern, replacement in SECRET_TEXTS:
+            value = pattern.sub(replacement, value)
+    return value

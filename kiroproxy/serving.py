@@ -1,0 +1,264 @@
+"""How gunicorn runs this program: its settings, each with its reason, and its hooks.
+
+`gunicorn.conf.py` and its packaged twin patch first and then take `gunicorn_settings()`. The
+master checks the configuration before anything forks (Q8) and its workers take the master's copy:
+a file that is edited meanwhile counts from the next reload on, for all of them at once.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+from flask import Flask
+
+from kiroproxy.config import Config, load_config, require_client_key
+from kiroproxy.credentials.imports import import_credentials, read_auth_token
+from kiroproxy.credentials.stores.file import FileStore
+from kiroproxy.errors import ConfigError, CredentialError
+
+METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+METRICS_DIRECTORY = "runtime-metrics"
+DRAIN_S = 40
+"""Longer than a refresh may take: 5 s to connect, 30 s to answer."""
+PACKAGED_CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
+
+Hook = Callable[..., None]
+
+
+@dataclass
+class _Master:
+    """What the gunicorn master keeps, and its workers inherit by fork."""
+
+    config: Config | None = None
+    lock: filelock.BaseFileLock | None = None
+
+
+_master = _Master()
+
+
+def application() -> Flask:
+    """The WSGI application on the configuration that the master has checked."""
+    from kiroproxy.app import create_app
+
+    return create_app(_master.config)
+
+
+def command_line() -> list[str]:
+    """What `kiroproxy serve` turns into; works from a wheel, where no wsgi.py lies about."""
+    return [sys.executable, "-m", "gunicorn", "-c", f"file:{PACKAGED_CONFIGURATION}"]
+
+
+def checked_config() -> Config:
+    """Load the configuration as a server needs it.
+
+    Raises:
+        ConfigError: no client key (S77), an unusable value, or no place for runtime state.
+    """
+    config = load_config()
+    require_client_key(config)
+    if config.auth_token:
+        read_auth_token(config.auth_token)
+    return _with_writable_state(config)
+
+
+def gunicorn_settings() -> dict[str, Any]:
+    """Everything that gunicorn is told.
+
+    A configuration that cannot be served ends the process with one line on stderr: raised from
+    a worker it would make gunicorn respawn for ever (Q8).
+    """
+    try:
+        config = checked_config()
+    except ConfigError as error:
+        sys.stderr.write(f"kiroproxy: {error}\n")
+        raise SystemExit(1) from None
+    _master.config = config
+    os.environ.setdefault(METRICS_VARIABLE, str(config.state_dir / METRICS_DIRECTORY))  # Q12
+    memory = Path("/dev/shm")  # noqa: S108 - gunicorn makes an unnamed file there
+    return {
+        "wsgi_app": "kiroproxy.serving:application()",
+        "proc_name": "kiroproxy",
+        "bind": bind_address(config),
+        "workers": config.workers,
+        "worker_class": "gevent",
+        # A stream holds its connection for minutes: the default of 1000 is soon used up.
+        "worker_connections": config.worker_connections,
+        # Also the deadline of request headers under gevent (Q4); above nginx's 60 s upstream
+        # keepalive, so that it is never we who close a connection that nginx is about to use.
+        "keepalive": 75,
+        # A slow stream does not trip it, a hub that is stuck does (Q5).
+        "timeout": 120,
+        # A stream that outlives it ends by GreenletExit (Q6).
+        "graceful_timeout": config.graceful_timeout_sec,
+        # gunicorn 27 would open one beside the server (Q9).
+        "control_socket_disable": True,
+        # The heartbeat file must not wait for a busy disk.
+        "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
+        "accesslog": None,  # the application logs requests, with their ids
+        "errorlog": "-",
+        "loglevel": {"warn": "warning"}.get(config.log_level, config.log_level),
+        "on_starting": on_starting,
+        "when_ready": when_ready,
+        "child_exit": child_exit,
+        "worker_exit": worker_exit,
+    }
+
+
+def bind_address(config: Config) -> str:
+    """Host and port as gunicorn wants them; IPv6 in brackets, unix sockets as they are."""
+    if config.host.startswith("unix:"):
+        return config.host
+    host = f"[{config.host.strip('[]')}]" if ":" in config.host else config.host
+    return f"{host}:{config.port}"
+
+
+def _with_writable_state(config: Config) -> Config:
+    """Make sure of the state directory; one that was not chosen may be replaced by a fresh one.
+
+    Credentials often lie in a read-only mount, and runtime state is wiped at start anyway.
+    """
+    try:
+        config.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=config.state_dir):
+            return config
+    except OSError as error:
+        if config.origins.get("state_dir") != "default":
+            reason = error.strerror or error
+            raise ConfigError(
+                "stateDir", f"{config.state_dir} cannot be written: {reason}"
+            ) from None
+    running = _master.config
+    reuse = running is not None and running.credentials_path == config.credentials_path
+    place = running.state_dir if running and reuse else Path(tempfile.mkdtemp(prefix="kiroproxy-"))
+    warning = f"{config.state_dir} cannot be written; runtime state goes to {place}"
+    return dataclasses.replace(config, state_dir=place, warnings=(*config.warnings, warning))
+
+
+# ---- hooks ---------------------------------------------------------------------------------
+
+
+def survivable(hook: Hook) -> Hook:
+    """Log what goes wrong in a hook: an exception would kill the master (Q8)."""
+
+    @functools.wraps(hook)
+    def run(server: Any, *args: Any) -> None:
+        try:
+            hook(server, *args)
+        except Exception:
+            server.log.exception("hook %s failed", hook.__name__)
+
+    return run
+
+
+@survivable
+def on_starting(server: Any) -> None:
+    """Start from a clean slate, unless somebody else is still writing on it.
+
+    That is the old master during an upgrade in place (USR2), or a second server that shares the
+    state directory.
+    """
+    config = _master.config
+    if config is None or server.master_pid:
+        return
+    lock = filelock.FileLock(config.state_dir / "runtime.lock", timeout=0)
+    try:
+        _master.lock = lock.acquire().lock
+    except filelock.Timeout:
+        server.log.warning("another server uses %s: state is shared", config.state_dir)
+        return
+    from kiroproxy.runtime import Runtime
+
+    wipe_metrics(Path(os.environ[METRICS_VARIABLE]))
+    Runtime.wipe(config.state_dir / "runtime.db")
+    for warning in prepare_credentials(config):
+        server.log.warning("%s", warning)
+
+
+def prepare_credentials(config: Config) -> list[str]:
+    """Repair the store, import `KIRO_AUTH_TOKEN` once (X13); returns what the operator should know.
+
+    Raises:
+        ConfigError: the credentials file, or the variable, cannot be used at all.
+    """
+    store = FileStore(config.credentials_path)
+    warnings = store.prepare()
+    if config.auth_token:
+        found = read_auth_token(config.auth_token)
+        warnings += found.problems
+        try:
+            added = import_credentials(store, found.credentials)
+        except CredentialError as error:
+            warnings.append(f"KIRO_AUTH_TOKEN was not imported: {error}")
+        else:
+            if added:
+                warnings.append(
+                    f"{added} credentials of KIRO_AUTH_TOKEN are in {config.credentials_path} now: "
+                    "their tokens rotate there, keep that directory between starts"
+                )
+    return warnings
+
+
+def wipe_metrics(directory: Path) -> None:
+    """Forget the counters of processes that are gone (Q12)."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for file in directory.glob("*.db"):
+        with contextlib.suppress(FileNotFoundError):
+            file.unlink()
+
+
+@survivable
+def when_ready(server: Any) -> None:
+    """Say where everything lies (X15) and what looked odd."""
+    config = _master.config
+    if config is None:
+        return
+    server.log.info(
+        "configuration %s, credentials %s, state in %s, database %s",
+        config.config_path,
+        config.credentials_path,
+        config.state_dir,
+        config.database_path,
+    )
+    for warning in config.warnings:
+        server.log.warning("%s", warning)
+    _guard_reload(server)
+
+
+def _guard_reload(server: Any) -> None:
+    """Keep serving on the old configuration when the new one is broken."""
+    reload: Callable[[], None] = server.reload
+
+    def checked_reload() -> None:
+        try:
+            checked_config()
+        except ConfigError as error:
+            server.log.error("not reloaded, the running configuration stays: %s", error)
+            return
+        reload()
+
+    server.reload = checked_reload
+
+
+@survivable
+def worker_exit(server: Any, worker: Any) -> None:
+    """Let a refresh land: its answer holds the only copy of a new token."""
+    app = getattr(worker, "wsgi", None)
+    parts = getattr(app, "extensions", {}).get("kiroproxy")
+    if parts is not None and not parts.pool.drain(DRAIN_S):
+        server.log.error("a refresh was still in flight after %s s", DRAIN_S)
+
+
+@survivable
+def child_exit(server: Any, worker: Any) -> None:
+    """Take a dead worker's gauges out of the sums."""
+    from prometheus_client import multiprocess
+
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

@@ -1,0 +1,1 @@
+"""Flask, thin: parse, call, answer."""

@@ -1,0 +1,93 @@
+"""Every exception becomes an answer in the caller's dialect."""
+
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import MethodNotAllowed as WrongMethod
+from werkzeug.exceptions import NotFound as NoRoute
+
+from kiroproxy import errors as e
+from kiroproxy.dialects import openai_errors
+from kiroproxy.dialects.anthropic import errors as anthropic
+from kiroproxy.observability import log
+from kiroproxy.web.openai import is_openai
+from kiroproxy.web.v1 import json_response
+
+Render = Callable[[Exception, str], tuple[int, Any]]
+
+
+def _anthropic(error: Exception, request_id: str) -> tuple[int, Any]:
+    return anthropic.status_and_type(error)[0], anthropic.error_body(error, request_id)
+
+
+def _openai(error: Exception, request_id: str) -> tuple[int, Any]:
+    return openai_errors.status_of(error), openai_errors.error_body(error)
+
+
+def _admin(error: Exception, request_id: str) -> tuple[int, Any]:
+    """S127, S136: the admin API's own shape."""
+    status, kind = anthropic.status_and_type(error)
+    names: Mapping[int, str] = {400: "invalid_request", 404: "not_found", 500: "internal_error"}
+    return status, {
+        "error": {"type": names.get(status, kind), "message": anthropic.message_of(error)}
+    }
+
+
+def _render() -> Render:
+    if request.path.startswith("/api/"):
+        return _admin
+    return _openai if is_openai(request) else _anthropic
+
+
+def install(app: Flask) -> None:
+    """Register the handlers and give every request an id."""
+
+    @app.before_request
+    def begin() -> None:
+        g.request_id = f"req_{uuid.uuid4().hex[:24]}"
+
+    @app.errorhandler(Exception)
+    def answer(error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            error = _of_werkzeug(error)
+        if not isinstance(error, e.KiroProxyError):
+            log.exception("unhandled", request_id=g.request_id, path=request.path)
+        status, body = _render()(error, g.request_id)
+        account = g.pop("account", None)
+        if account is not None:
+            account[0].end(status, type(error).__name__)
+        response = json_response(body, status)
+        wait = _retry_after(error)
+        if wait is not None:
+            response.headers["retry-after"] = str(max(1, math.ceil(wait)))
+        return response
+
+    @app.after_request
+    def identify(response: Response) -> Response:
+        response.headers["request-id"] = g.request_id
+        response.headers["x-request-id"] = g.request_id  # the name that OpenAI's clients know
+        return response
+
+
+def _of_werkzeug(error: HTTPException) -> Exception:
+    if isinstance(error, NoRoute):
+        return e.NotFound(f"No such path: {request.path}")
+    if isinstance(error, WrongMethod):
+        return e.MethodNotAllowed(f"{request.method} is not allowed for {request.path}")
+    if error.code is not None and error.code < 500:
+        return e.InvalidRequest(error.description or error.name)
+    return error
+
+
+def _retry_after(error: Exception) -> float | None:
+    if isinstance(error, e.Throttled):
+        return error.retry_after_s or 5.0
+    if isinstance(error, e.QuotaExhausted):
+        return 3600.0  # until the month ends: whoever waits at all shall not wait busily
+    if isinstance(error, e.NoCredential):
+        return error.retry_after_s
+    return None

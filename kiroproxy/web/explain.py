@@ -1,0 +1,55 @@
+"""Why a request went where it went: headers of each answer, and `GET /api/admin/explain/<id>`."""
+
+import math
+from datetime import UTC, datetime, timedelta
+
+from flask import Blueprint, Flask, Response, g, request
+
+from kiroproxy.credentials.borrowing import Borrower, Limits
+from kiroproxy.errors import NotFound
+from kiroproxy.web.auth import require_admin
+from kiroproxy.web.services import services
+from kiroproxy.web.v1 import json_response
+
+blueprint = Blueprint("explain", __name__, url_prefix="/api/admin/explain")
+EXHAUSTED = (429, 503, 529)
+
+
+@blueprint.before_request
+def _guard() -> None:
+    require_admin(request, services().config.admin_api_key)
+
+
+@blueprint.get("/<trace_id>")
+def explain(trace_id: str) -> Response:
+    """Each attempt of a request, and each credential that was passed over, with the reason."""
+    trace = services().pool.traces.find(trace_id)
+    if trace is None:
+        raise NotFound(f"There is no trace {trace_id}: it is too old, or never reached the pool.")
+    return json_response(trace)
+
+
+def install(app: Flask) -> None:
+    """Add the trace's id and what the pool could still take to each answer."""
+
+    @app.after_request
+    def label(response: Response) -> Response:
+        borrower: Borrower | None = g.get("borrower")
+        if borrower is None:
+            return response
+        response.headers["x-kiroproxy-trace"] = borrower.trace.id
+        exhausted = response.status_code in EXHAUSTED
+        limits = borrower.limits(afresh=exhausted)
+        if limits is not None:
+            _add_limits(response, limits)
+            if exhausted and limits.reset_s > 0 and "retry-after" not in response.headers:
+                response.headers["retry-after"] = str(math.ceil(limits.reset_s))
+        return response
+
+
+def _add_limits(response: Response, limits: Limits) -> None:
+    """The names under which the genuine API tells them; places are what we count."""
+    reset = datetime.now(UTC) + timedelta(seconds=limits.reset_s)
+    response.headers["anthropic-ratelimit-requests-limit"] = str(limits.places)
+    response.headers["anthropic-ratelimit-requests-remaining"] = str(limits.free)
+    response.headers["anthropic-ratelimit-requests-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"

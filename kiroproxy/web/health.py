@@ -1,0 +1,70 @@
+"""Is it serving: /health, /healthz, /readyz, /metrics, and HEAD /."""
+
+import time
+from datetime import UTC, datetime
+
+from flask import Blueprint, Response, request
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from kiroproxy import __version__
+from kiroproxy.web.auth import require_admin
+from kiroproxy.web.services import services
+from kiroproxy.web.v1 import json_response
+
+blueprint = Blueprint("health", __name__)
+_started = time.monotonic()
+
+
+@blueprint.get("/")
+def root() -> Response:
+    """Claude Code asks HEAD / first; a person gets a hint."""
+    return json_response({"name": "kiroproxy", "version": __version__, "health": "/health"})
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    """This process answers."""
+    return Response("OK\n", content_type="text/plain")
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """S159; text for those who ask for text (X16)."""
+    accept = request.accept_mimetypes
+    if accept["text/plain"] > accept["application/json"]:
+        return Response("OK", content_type="text/plain")
+    status = services().pool.status()
+    return json_response(
+        {
+            "status": "healthy",
+            "version": __version__,
+            "uptime": int(time.monotonic() - _started),
+            "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            "active_tokens": status.usable,
+        }
+    )
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """Whether a request could be served now; says why not."""
+    parts = services()
+    status = parts.pool.status()
+    reasons = [*status.problems, *(why for ask in parts.readiness if (why := ask()))]
+    if not status.usable:
+        reasons.insert(0, "no usable credential")
+    body = {"ready": bool(status.usable), "usable": status.usable, "reasons": reasons}
+    return json_response(body, 200 if status.usable else 503)
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """Prometheus' text format, summed over the workers; behind the admin key."""
+    require_admin(request, services().config.admin_api_key)
+    registry = CollectorRegistry()
+    try:
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    except ValueError:  # a single process, such as `flask run`
+        registry = REGISTRY
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,276 @@
+"""The OpenAI API: chat completions and Responses, and its refusals in its own shape."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import gevent
+from flask import Blueprint, Request, Response, g, request
+
+from kiroproxy.conversation import Conversation, ReplyEvent, Stop
+from kiroproxy.dialects.openai_chat import stream as chat
+from kiroproxy.dialects.openai_chat.request import translate as translate_chat
+from kiroproxy.dialects.openai_chat.schema import load_chat
+from kiroproxy.dialects.openai_common import holds_file, invalid
+from kiroproxy.dialects.openai_responses import stream as responses
+from kiroproxy.dialects.openai_responses.request import (
+    Item,
+    ResponsesRequest,
+    own_items,
+    translate,
+)
+from kiroproxy.dialects.openai_responses.schema import load_responses
+from kiroproxy.errors import NotFound
+from kiroproxy.web.auth import require_key
+from kiroproxy.web.disconnect import DisconnectWatcher
+from kiroproxy.web.replies import ReplySource, open_reply
+from kiroproxy.web.response_store import ResponseStore
+from kiroproxy.web.services import services
+from kiroproxy.web.streaming import Account, Writer, answer
+from kiroproxy.web.v1 import PREFIXES, SESSION_HEADERS, authenticated_body, json_response
+
+T = TypeVar("T")
+
+blueprint = Blueprint("openai", __name__)
+NOT_OFFERED = (
+    "completions",
+    "embeddings",
+    "moderations",
+    "audio",
+    "images",
+    "videos",
+    "batches",
+    "uploads",
+    "vector_stores",
+    "fine_tuning",
+    "assistants",
+    "threads",
+    "conversations",
+    "containers",
+    "realtime",
+    "evals",
+)
+"""Parts of OpenAI's API that have no counterpart in Kiro."""
+OFFERED = "There are /v1/chat/completions, /v1/responses, /v1/messages and /v1/models."
+_ROOT = re.compile(r"/(?:[^/]+/)?v1(?:/v1)?/([^/]+)")
+_OPENAI_AGENT = re.compile(r"(?:async)?(?:azure)?openai/|codex", re.IGNORECASE)
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def is_openai(request: Request) -> bool:
+    """Whether the caller reads OpenAI's errors: by the path, else by who it says it is."""
+    root = _ROOT.match(request.path)
+    if root is None or root[1] == "messages":
+        return False
+    if root[1] in ("chat", "responses", *NOT_OFFERED):
+        return True
+    agent = request.headers.get("user-agent", "")
+    return "anthropic-version" not in request.headers and bool(_OPENAI_AGENT.match(agent))
+
+
+# ---- chat completions ------------------------------------------------------------------------
+
+
+def chat_completions() -> Response:
+    """Answer a chat completions request."""
+    loaded = load_chat(authenticated_body())
+    wanted = _off_loop(loaded["messages"], lambda: translate_chat(loaded))
+    conversation = wanted.conversation
+    conversation.session = _session(loaded)
+    head = chat.Head(f"chatcmpl-{uuid.uuid4().hex}", conversation.model, int(time.time()))
+
+    def fold(events: list[ReplyEvent]) -> dict[str, Any]:
+        return chat.collect(events, head, wanted)
+
+    return _answer(conversation, lambda _: chat.ChatStream(head, wanted), fold)
+
+
+# ---- Responses -------------------------------------------------------------------------------
+
+
+def create_response() -> Response:
+    """Answer a Responses request."""
+    store = services().responses
+    loaded = load_responses(authenticated_body())
+    items = own_items(loaded)
+    earlier = _earlier(loaded["previous_response_id"], store)
+    wanted = _off_loop(
+        [*earlier, *items], lambda: translate(loaded, items, earlier, _resolver(store))
+    )
+    conversation = wanted.conversation
+    conversation.session = _session(loaded)
+    response_id = f"resp_{uuid.uuid4().hex}"
+    created_at = int(time.time())
+
+    def writer(_: ReplySource) -> Writer:
+        stream = responses.ResponsesStream(response_id, created_at, wanted)
+        return _Storing(stream, wanted, store) if wanted.echo["store"] else stream
+
+    def fold(events: list[ReplyEvent]) -> dict[str, Any]:
+        response = responses.collect(events, response_id, created_at, wanted)
+        if wanted.echo["store"]:
+            store.put(response, wanted.items)
+        return response
+
+    return _answer(conversation, writer, fold)
+
+
+class _Storing:
+    """Stores a response before its last event is sent: its client may go on from it at once."""
+
+    def __init__(
+        self, stream: responses.ResponsesStream, wanted: ResponsesRequest, store: ResponseStore
+    ) -> None:
+        self._stream = stream
+        self._wanted = wanted
+        self._store = store
+        self.ping = stream.ping
+
+    def feed(self, events: Iterable[ReplyEvent]) -> bytes:
+        data = self._stream.feed(events)
+        if self._stream.response is not None and not self._stream.failed:
+            self._store.put(self._stream.response, self._wanted.items)
+        return data
+
+
+def _earlier(previous: str | None, store: ResponseStore) -> list[dict[str, Any]]:
+    """The items that a request goes on from.
+
+    Raises:
+        InvalidRequest: nobody knows them any more.
+    """
+    if previous is None:
+        return []
+    items = store.history(previous)
+    if items is None:
+        raise invalid(
+            "previous_response_id",
+            f"no response with id '{previous}' is stored here, or not any more; send the whole "
+            "input instead",
+            "previous_response_not_found",
+        )
+    return items
+
+
+def _resolver(store: ResponseStore) -> Callable[[str], Item | None]:
+    """Finds items of stored responses: some clients send nothing but their ids."""
+    known: dict[str, Item] = {}
+
+    def resolve(item_id: str) -> Item | None:
+        if item_id not in known:
+            response = store.get(responses.response_id_of(item_id)) or {}
+            known.update({item["id"]: item for item in response.get("output", ())})
+        return known.get(item_id)
+
+    return resolve
+
+
+def _unknown(response_id: str) -> NotFound:
+    return NotFound(f"Response with id '{response_id}' not found.")
+
+
+def get_response(response_id: str) -> Response:
+    """A stored response.
+
+    Raises:
+        NotFound: there is none of that id.
+    """
+    require_key(request, services().config.api_key)
+    if request.args.get("stream", "").lower() == "true":
+        raise invalid("stream", "a stored response is not streamed again", "unsupported_parameter")
+    response = services().responses.get(response_id)
+    if response is None:
+        raise _unknown(response_id)
+    return json_response(response)
+
+
+def delete_response(response_id: str) -> Response:
+    """Forget a stored response.
+
+    Raises:
+        NotFound: there is none of that id.
+    """
+    require_key(request, services().config.api_key)
+    if not services().responses.delete(response_id):
+        raise _unknown(response_id)
+    return json_response({"id": response_id, "object": "response", "deleted": True})
+
+
+# ---- both ------------------------------------------------------------------------------------
+
+
+def _off_loop(items: Iterable[Any], work: Callable[[], T]) -> T:
+    """Translate; a request with a file in it off the event loop (design, Q5)."""
+    if holds_file(items):
+        result: T = gevent.get_hub().threadpool.apply(work)
+        return result
+    return work()
+
+
+def _session(loaded: dict[str, Any]) -> str:
+    """A client's session: a header's, or Codex's cache key; other cache keys are shared by many."""
+    for name in SESSION_HEADERS:
+        if name in request.headers:
+            return request.headers[name]
+    key = loaded["prompt_cache_key"] or ""
+    return key if _UUID.fullmatch(key) else ""
+
+
+def _answer(
+    conversation: Conversation,
+    writer: Callable[[ReplySource], Writer],
+    fold: Callable[[list[ReplyEvent]], dict[str, Any]],
+) -> Response:
+    account = Account(str(request.url_rule), stream=conversation.stream, model=conversation.model)
+    parts = services()
+
+    def folded(events: list[ReplyEvent]) -> Response:
+        response = json_response(fold(events))
+        last = events[-1]
+        if type(last) is Stop:
+            source = "estimate" if last.usage.source == "estimate" else "upstream"
+            response.headers["x-kiroproxy-usage"] = source
+        return response
+
+    try:
+        return answer(
+            lambda: open_reply(parts, conversation),
+            writer if conversation.stream else None,
+            folded,
+            DisconnectWatcher(request.environ),
+            account,
+        )
+    except Exception as error:
+        g.account = account, error
+        raise
+
+
+def not_offered(**_: str) -> Response:
+    """What Kiro has no counterpart for, and WebSockets."""
+    require_key(request, services().config.api_key)
+    what = "WebSocket" if request.headers.get("upgrade") else request.path
+    raise NotFound(f"{what} is not offered. {OFFERED} Answers stream as server-sent events.")
+
+
+def _add_rules(prefix: str) -> None:
+    add = blueprint.add_url_rule
+    add(f"{prefix}/chat/completions", view_func=chat_completions, methods=["POST"])
+    add(f"{prefix}/responses", view_func=create_response, methods=["POST"])
+    one = f"{prefix}/responses/<response_id>"
+    add(one, view_func=get_response, methods=["GET"])
+    add(one, view_func=delete_response, methods=["DELETE"])
+    add(f"{prefix}/responses", view_func=not_offered, methods=["GET"])
+    for path in ("responses/compact", "responses/input_tokens"):
+        add(f"{prefix}/{path}", view_func=not_offered, methods=["POST"])
+    add(f"{one}/<path:rest>", view_func=not_offered, methods=["GET", "POST"])
+    add(f"{prefix}/chat/completions", view_func=not_offered, methods=["GET"])
+    add(f"{prefix}/chat/completions/<path:rest>", view_func=not_offered)
+    for path in NOT_OFFERED:
+        for rule in (f"{prefix}/{path}", f"{prefix}/{path}/<path:rest>"):
+            add(rule, view_func=not_offered, methods=["GET", "POST", "DELETE", "PATCH"])
+
+
+for prefix in PREFIXES:
+    _add_rules(prefix)

@@ -1,0 +1,220 @@
+"""Responses that clients may go on from: one SQLite file, shared by the workers of the host.
+
+Each row holds what its request added to the conversation and what was answered; `previous` leads
+to the row before. The store is bounded in size and in age. It never fails a request: what cannot be
+stored is not stored, and what cannot be read is unknown.
+
+SQLite's own busy handler would stall the hub, so we retry with `time.sleep`, which gevent makes
+cooperative (design 5, "Where state lives").
+"""
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from kiroproxy.dialects.jsontext import dumps
+
+T = TypeVar("T")
+
+MAX_AGE_S: Final = 24 * 3600.0
+"""Since a response was last gone on from."""
+LIMIT_BYTES: Final = 256 * 1024 * 1024
+BUSY_LIMIT_S: Final = 0.05
+BUSY_PAUSE_S: Final = 0.0005
+REOPEN_S: Final = 1.0
+"""A broken database is opened again at most this often."""
+MAX_CHAIN: Final = 10_000
+
+SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS responses (
+    id TEXT PRIMARY KEY,
+    previous TEXT,
+    input BLOB NOT NULL,
+    response BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    used_at REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS responses_by_use ON responses (used_at, size);
+"""
+CHAIN: Final = """
+WITH RECURSIVE chain (id, previous, depth) AS (
+    SELECT id, previous, 0 FROM responses WHERE id = ?
+    UNION ALL
+    SELECT r.id, r.previous, depth + 1 FROM responses r JOIN chain c ON r.id = c.previous
+    WHERE depth < ?
+)
+SELECT r.id, r.previous, r.input, r.response FROM chain JOIN responses r ON r.id = chain.id
+ORDER BY depth DESC
+"""
+TRIM: Final = """
+DELETE FROM responses WHERE id IN (
+    SELECT id FROM (
+        SELECT id, sum(size) OVER (ORDER BY used_at DESC, id) AS kept FROM responses
+    ) WHERE kept > ?
+)
+"""
+
+
+class ResponseStore:
+    """Access to the shared file; one connection per process, opened after fork."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        max_age_s: float = MAX_AGE_S,
+        limit_bytes: int = LIMIT_BYTES,
+    ) -> None:
+        self.path = path
+        self.faults = 0
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._limit_bytes = limit_bytes
+        self._connection: sqlite3.Connection | None = None
+        self._inherited: list[sqlite3.Connection] = []
+        """A parent's connections: kept, since closing them here would break its locks."""
+        self._reopen_at = 0.0
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def put(self, response: dict[str, Any], items: Sequence[Any]) -> None:
+        """Store a response and its request's own items; the oldest ones make room."""
+        given, answered = dumps(list(items)), dumps(response)
+        size = len(given) + len(answered)
+        now = self._clock()
+        row = (response["id"], response["previous_response_id"], given, answered, size, now)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?, ?, ?, ?)", row)
+            db.execute("DELETE FROM responses WHERE used_at < ?", (now - self._max_age_s,))
+            total = db.execute("SELECT total(size) FROM responses").fetchone()[0]
+            if total > self._limit_bytes:
+                db.execute(TRIM, (self._limit_bytes,))
+
+        self._transaction(work, None)
+
+    def history(self, response_id: str) -> list[dict[str, Any]] | None:
+        """All items up to and with a response, oldest first; None if any of them is gone."""
+        now = self._clock()
+
+        def work(db: sqlite3.Connection) -> list[Any]:
+            rows = db.execute(CHAIN, (response_id, MAX_CHAIN)).fetchall()
+            used = [(now, row[0], now - self._max_age_s) for row in rows]
+            touch = "UPDATE responses SET used_at = ? WHERE id = ? AND used_at >= ?"
+            touched = db.executemany(touch, used).rowcount if rows else 0
+            return rows if touched == len(rows) else []
+
+        nothing: list[Any] = []
+        rows = self._transaction(work, nothing)
+        if not rows or rows[0][1] is not None:
+            return None
+        items: list[dict[str, Any]] = []
+        for row in rows:
+            items += orjson.loads(row[2])
+            items += orjson.loads(row[3])["output"]
+        return items
+
+    def get(self, response_id: str) -> dict[str, Any] | None:
+        """A stored response."""
+        oldest = self._clock() - self._max_age_s
+
+        def work(db: sqlite3.Connection) -> Any:
+            query = "SELECT response FROM responses WHERE id = ? AND used_at >= ?"
+            return db.execute(query, (response_id, oldest)).fetchone()
+
+        row = self._transaction(work, None)
+        return None if row is None else dict(orjson.loads(row[0]))
+
+    def delete(self, response_id: str) -> bool:
+        """Forget a response; False if it was unknown."""
+
+        def work(db: sqlite3.Connection) -> bool:
+            return db.execute("DELETE FROM responses WHERE id = ?", (response_id,)).rowcount > 0
+
+        return self._transaction(work, False)
+
+    def close(self) -> None:
+        """Close this process's connection."""
+        with self._lock:
+            self._drop()
+
+    # ---- one transaction -------------------------------------------------------------------
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
+        """Run `work` in a transaction; `default` if the database does not let us."""
+        if self._pid != os.getpid():
+            self._after_fork()
+        deadline = time.monotonic() + BUSY_LIMIT_S
+        while True:
+            try:
+                with self._lock:  # never held across a pause
+                    return self._attempt(work)
+            except (sqlite3.Error, OSError) as error:
+                if not _is_busy(error):
+                    self.faults += 1
+                    self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
+                    with self._lock:
+                        self._drop()
+                    return default
+            if time.monotonic() > deadline:
+                self.faults += 1
+                return default
+            time.sleep(BUSY_PAUSE_S)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        if self._connection is None:
+            if time.monotonic() < self._reopen_at:
+                raise sqlite3.OperationalError("the database was broken a moment ago")
+            self._connection = _open(self.path)
+        db = self._connection
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            result = work(db)
+            db.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                db.execute("ROLLBACK")
+            raise
+        return result
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.close()
+            self._connection = None
+
+    def _after_fork(self) -> None:
+        if self._connection is not None:
+            self._inherited.append(self._connection)
+            self._connection = None
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Open the file, and make it where it is missing, for our eyes only: prompts lie in it."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = OFF")
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone() is None:
+            db.executescript(SCHEMA)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _is_busy(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) or 0
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)

@@ -1,0 +1,49 @@
+"""What a worker has: made once by `create_app`, found by every view."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import cast
+
+from flask import current_app
+
+from kiroproxy.config import Config
+from kiroproxy.credentials.pool import Pool
+from kiroproxy.kiro.models import ModelSettings
+from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.relay import Timing
+from kiroproxy.token_count import Calibration
+from kiroproxy.upstream.catalogue import Catalogue
+from kiroproxy.upstream.client import KiroClient
+from kiroproxy.upstream.count_api import CountApi
+from kiroproxy.upstream.images import ImageFetcher
+from kiroproxy.upstream.mcp import SearchClient
+from kiroproxy.upstream.usage import AccountClient
+from kiroproxy.web.response_store import ResponseStore
+
+EXTENSION = "kiroproxy"
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts that the views join."""
+
+    config: Config
+    pool: Pool
+    client: KiroClient
+    accounts: AccountClient
+    search: SearchClient
+    catalogue: Catalogue
+    count_api: CountApi | None
+    images: ImageFetcher
+    models: ModelSettings
+    request_settings: RequestSettings
+    timing: Timing
+    responses: ResponseStore
+    calibration: Calibration = field(default_factory=Calibration)
+    readiness: list[Callable[[], str | None]] = field(default_factory=list)
+    """Each gives a reason for not being ready, or None."""
+
+
+def services() -> Services:
+    """The current application's parts."""
+    return cast(Services, current_app.extensions[EXTENSION])

@@ -1,0 +1,182 @@
+"""The Anthropic Messages API: /v1/messages, count_tokens, models."""
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from flask import Blueprint, Response, g, request
+
+from kiroproxy.conversation import Conversation, ReplyEvent, Stop
+from kiroproxy.dialects.anthropic.request import has_pdf, translate
+from kiroproxy.dialects.anthropic.schema import load_count, load_messages
+from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
+from kiroproxy.dialects.jsontext import dumps
+from kiroproxy.errors import NotFound
+from kiroproxy.kiro.models import Model, listed_models
+from kiroproxy.token_count import estimate_conversation
+from kiroproxy.web.auth import require_key
+from kiroproxy.web.body import read_json
+from kiroproxy.web.disconnect import DisconnectWatcher
+from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
+from kiroproxy.web.services import services
+from kiroproxy.web.streaming import Account, answer
+
+blueprint = Blueprint("v1", __name__)
+PREFIXES = ("/v1", "/v1/v1", "/<group:group>/v1", "/<group:group>/v1/v1")
+"""SDKs append `/v1/messages` to a base URL that already ends in `/v1` (X5); groups: S119."""
+SESSION_HEADERS = ("x-claude-code-session-id", "x-session-id", "session-id")
+CREATED = 1234567890
+CREATED_AT = "2009-02-13T23:31:30Z"
+"""The catalogue does not say when a model was made."""
+
+
+def json_response(value: Any, status: int = 200) -> Response:
+    """A JSON body, big integers kept."""
+    return Response(dumps(value), status, content_type="application/json")
+
+
+def authenticate() -> None:
+    """Check the client key, and that there is the group of the path.
+
+    Raises:
+        NotAuthenticated, NotFound: it may not, or cannot, be served.
+    """
+    parts = services()
+    require_key(request, parts.config.api_key)
+    if "group" in g:
+        parts.pool.check_group(g.group)
+
+
+def authenticated_body() -> dict[str, Any]:
+    """Check the key, then read the body: a stranger's megabytes are not worth reading."""
+    authenticate()
+    config = services().config
+    return read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
+
+
+def messages() -> Response:
+    """Answer a Messages request."""
+    return answer_messages(held=False)
+
+
+def answer_messages(*, held: bool) -> Response:
+    """Answer a Messages request; `held` sends nothing but pings until the reply has ended."""
+    conversation = translated(authenticated_body(), load_messages)
+    conversation.session = conversation.session or _session_header()
+    account = Account(str(request.url_rule), stream=conversation.stream, model=conversation.model)
+    try:
+        return _answer(conversation, account, held=held)
+    except Exception as error:
+        g.account = account, error
+        raise
+
+
+def translated(
+    body: dict[str, Any], load: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Conversation:
+    """Check and translate a body; one with a PDF in it off the event loop (design, Q5).
+
+    Raises:
+        InvalidRequest: names what is wrong.
+    """
+    loaded = load(body)
+    if has_pdf(loaded):
+        result: Conversation = gevent.get_hub().threadpool.apply(translate, (loaded,))
+        return result
+    return translate(loaded)
+
+
+def _answer(conversation: Conversation, account: Account, *, held: bool) -> Response:
+    parts = services()
+    message_id = f"msg_{uuid.uuid4().hex[:24]}"
+
+    def begin() -> ReplySource:
+        return open_reply(parts, conversation)
+
+    def writer(source: ReplySource) -> AnthropicStream:
+        source.held = held
+        kind = HeldStream if held else AnthropicStream
+        return kind(message_id, conversation.model, source.input_tokens, g.request_id)
+
+    def fold(events: list[ReplyEvent]) -> Response:
+        response = json_response(collect(events, message_id, conversation.model))
+        last = events[-1]
+        if type(last) is Stop:
+            source = "estimate" if last.usage.source == "estimate" else "upstream"
+            response.headers["x-kiroproxy-usage"] = source
+        return response
+
+    watcher = DisconnectWatcher(request.environ)
+    return answer(begin, writer if conversation.stream else None, fold, watcher, account)
+
+
+def _session_header() -> str:
+    return next((request.headers[name] for name in SESSION_HEADERS if name in request.headers), "")
+
+
+def count_tokens() -> Response:
+    """Count the input of a request: an estimate, or what `countTokensApiUrl` says (S64 to S67)."""
+    parts = services()
+    body = authenticated_body()
+    conversation = translated(body, load_count)
+    model = choose(parts, conversation.model).model
+    counted = parts.count_api.count(body) if parts.count_api is not None else None
+    if counted is None:
+        counted = estimate_conversation(conversation, parts.calibration.factor(model.id))
+    return json_response({"input_tokens": max(counted, 1)})
+
+
+def _model_object(model: Model) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.name,
+        "created_at": CREATED_AT,
+        "max_input_tokens": model.window,
+        "max_tokens": model.max_output,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": "anthropic",
+    }
+
+
+def list_models() -> Response:
+    """The models, in a shape that both the Anthropic and the OpenAI SDK read (S1)."""
+    authenticate()
+    parts = services()
+    known = parts.catalogue.models(CATALOGUE_WAIT_S)
+    data = [_model_object(model) for model in listed_models(parts.models, known)]
+    body: dict[str, Any] = {"object": "list", "data": data, "has_more": False}
+    body["first_id"] = data[0]["id"] if data else None
+    body["last_id"] = data[-1]["id"] if data else None
+    return json_response(body)
+
+
+def one_model(model_id: str) -> Response:
+    """One model, by any name that a request may use.
+
+    Raises:
+        NotFound: no rule knows the name.
+    """
+    authenticate()
+    parts = services()
+    model = choose(parts, model_id).model
+    return json_response(_model_object(Model(model_id, model.name, model.window, model.max_output)))
+
+
+def not_offered(rest: str = "") -> Response:
+    """Batches and files have no counterpart in Kiro."""
+    authenticate()
+    raise NotFound(f"{request.path} is not offered: Kiro has no counterpart.")
+
+
+for prefix in PREFIXES:
+    add = blueprint.add_url_rule
+    add(f"{prefix}/messages", view_func=messages, methods=["POST"])
+    add(f"{prefix}/messages/count_tokens", view_func=count_tokens, methods=["POST"])
+    add(f"{prefix}/models", view_func=list_models, methods=["GET"])
+    add(f"{prefix}/models/<path:model_id>", view_func=one_model, methods=["GET"])
+    for path in ("messages/batches", "files"):
+        for rule in (f"{prefix}/{path}", f"{prefix}/{path}/<path:rest>"):
+            add(rule, view_func=not_offered, methods=["GET", "POST", "DELETE"])
