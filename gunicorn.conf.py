@@ -4,9 +4,12 @@ Patching comes first, before anything imports ssl or urllib3 (design, Q10). The 
 their reasons are in kiroproxy/serving.py.
 """
 
+import gc
+
 from gevent import monkey
 
 monkey.patch_all()
+gc.disable()  # importing makes no garbage; post_worker_init turns it on again
 
 from kiroproxy.serving import gunicorn_settings
 

@@ -1,6 +1,10 @@
 """The application for `gunicorn -c gunicorn.conf.py wsgi:app` and `flask --app wsgi …`."""
 
-from kiroproxy import cli, serving
+from kiroproxy import serving
 
 app = serving.application()
-cli.register(app)
+
+if not serving.under_gunicorn():  # its workers have no use for commands
+    from kiroproxy import cli
+
+    cli.register(app)

@@ -97,6 +97,10 @@ class NoCredential(CredentialError):
 class Exhausted(NoCredential):
     """Every credential is busy, throttled or spent: the caller has to wait."""
 
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        """Where nothing says for how long, a second is worth a try."""
+        super().__init__(message, retry_after_s=1.0 if retry_after_s is None else retry_after_s)
+
 
 class NoCapacity(NoCredential):
     """Every credential rests after faults of the service."""

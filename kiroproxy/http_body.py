@@ -7,6 +7,7 @@ parsers find the body in the bytes. Each has `feed(data) -> bytes`, `complete` a
 Source: RFC 9112, sections 6 and 7.
 """
 
+import re
 from typing import Protocol
 
 from kiroproxy.errors import EventStreamError
@@ -65,6 +66,22 @@ class UnboundedBody:
         return data
 
 
+_WHOLE_CHUNK = re.compile(rb"([0-9a-fA-F]{1,8})\r\n")
+
+
+def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
+    """Append the contents of the chunks that lie in `data` as a whole; return where they end."""
+    match = _WHOLE_CHUNK.match
+    while (head := match(data, at)) is not None:
+        start = head.end()
+        stop = start + int(head[1], 16)
+        if start == stop or data[stop : stop + 2] != b"\r\n":
+            break
+        parts.append(data[start:stop])
+        at = stop + 2
+    return at
+
+
 class ChunkedBody:
     """A body in chunks (Transfer-Encoding: chunked)."""
 
@@ -109,6 +126,10 @@ class ChunkedBody:
         """Append the contents in `data`; return where the body ends in it, or its end."""
         at, end = 0, len(data)
         while at < end and not self.complete:
+            if not (self._missing or self._line or self._after_chunk or self._trailer):
+                at = _whole_chunks(data, at, parts)
+                if at == end:
+                    break
             if self._missing:
                 part = data[at : at + self._missing]
                 parts.append(part)

@@ -119,7 +119,11 @@ class ReplyStream:
                 self._last_byte = self._clock()
                 events = self._reply.feed(parse_events(self._decoder.feed(data)))
                 fault = self._decoder.fault
-                return events + self._reply.fail(fault) if fault is not None else events
+                if fault is not None:
+                    return events + self._reply.fail(fault)
+                if self._exchange.complete and not self._reply.done:
+                    return events + self._end_of_body()
+                return events
             if data is not None:
                 return self._end_of_body()
         except KiroProxyError as error:

@@ -54,15 +54,31 @@ IMAGE_LONG_SIDE = 1568
 IMAGE_UNKNOWN = 1600
 """Protocol notes 3.6: width · height / 750, the long side capped at 1568."""
 
-_CLASSES = (
-    (b"abcdefghijklmnopqrstuvwxyz", PER_LOWER),
-    (b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", PER_UPPER),
-    (b"0123456789", PER_DIGIT),
-    (bytes(c for c in range(33, 127) if not chr(c).isalnum()), PER_MARK),
+_LOWER, _UPPER, _DIGIT, _MARK, _LINE, _CONTINUES, _TWO, _WIDE, _REST = range(9)
+
+
+def _class_of(byte: int) -> int:
+    """The class of one byte of UTF-8."""
+    if byte >= 0x80:
+        return _CONTINUES if byte < 0xC0 else _TWO if byte < 0xE0 else _WIDE
+    char = chr(byte)
+    if char.isalpha():
+        return _LOWER if char.islower() else _UPPER
+    if char.isdigit():
+        return _DIGIT
+    return _LINE if char == "\n" else _MARK if 32 < byte < 127 else _REST
+
+
+_TABLE = bytes(_class_of(byte) for byte in range(256))
+"""Translating a text by it once and counting classes is the cheapest census in Python."""
+_WEIGHTS = (
+    (bytes([_LOWER]), PER_LOWER),
+    (bytes([_UPPER]), PER_UPPER),
+    (bytes([_DIGIT]), PER_DIGIT),
+    (bytes([_MARK]), PER_MARK),
+    (bytes([_LINE]), PER_LINE),
 )
-_CONTINUATION = bytes(range(0x80, 0xC0))
-_TWO_BYTE_LEADS = bytes(range(0xC0, 0xE0))
-_LONGER_LEADS = bytes(range(0xE0, 0x100))
+_WIDE_WEIGHTS = ((bytes([_TWO]), PER_TWO_BYTES), (bytes([_WIDE]), PER_WIDE))
 
 
 class TokenTally:
@@ -86,19 +102,33 @@ class TokenTally:
         return max(1, round(self._ascii / 3.9 + self._other))
 
 
+_known: dict[int, float] = {}
+KNOWN_LIMIT = 8192
+LONG_CHARACTERS = 400
+"""Long texts come again with every turn of a session: their estimates are kept, by hash alone."""
+
+
 def estimate_text(text: str) -> float:
     """Tokens of one text, unrounded."""
+    if len(text) < LONG_CHARACTERS:
+        return _census(text)
+    key = hash(text)
+    tokens = _known.get(key)
+    if tokens is None:
+        if len(_known) >= KNOWN_LIMIT:
+            _known.clear()
+        tokens = _known[key] = _census(text)
+    return tokens
+
+
+def _census(text: str) -> float:
     if not text:
         return 0.0
     data = text.encode("utf-8", "replace")
-    size = len(data)
-    total = sum((size - len(data.translate(None, which))) * weight for which, weight in _CLASSES)
-    total += len(data.split()) * PER_WORD + data.count(b"\n") * PER_LINE
-    if size != len(text):
-        leads = data.translate(None, _CONTINUATION)
-        longer = leads.translate(None, _TWO_BYTE_LEADS)
-        wide = len(longer) - len(longer.translate(None, _LONGER_LEADS))
-        total += (len(leads) - len(longer)) * PER_TWO_BYTES + wide * PER_WIDE
+    classes = data.translate(_TABLE)
+    total = len(data.split()) * PER_WORD
+    for which, weight in _WEIGHTS if len(data) == len(text) else _WEIGHTS + _WIDE_WEIGHTS:
+        total += classes.count(which) * weight
     return total
 
 

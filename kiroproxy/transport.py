@@ -7,6 +7,7 @@ the environment (design, Q13).
 import contextlib
 import functools
 import ipaddress
+import re
 import ssl
 import time
 import zlib
@@ -27,6 +28,8 @@ from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
 
 READ_BYTES = 65536
+FILE_BUFFER_BYTES = 8192
+"""Of http.client's file object, which holds what came along with the headers."""
 SEND_S = 120.0
 """A request's whole body must be sent within this: 32 MiB at 2 Mbit/s and a little more."""
 ANSWER_LIMIT_BYTES = 16 * 1024 * 1024
@@ -198,6 +201,8 @@ class Exchange:
             if self._first is not None:
                 first, self._first = self._first, None
                 data = first.read1(READ_BYTES)
+                if len(data) > FILE_BUFFER_BYTES // 2:  # its buffer was full: more is at hand
+                    data += self._at_hand(self._socket)
             else:
                 data = self._socket.recv(READ_BYTES)
         except TimeoutError:
@@ -208,6 +213,16 @@ class Exchange:
             return b""
         body = self._body.feed(data)
         return body if body or self._body.complete else None
+
+    def _at_hand(self, connection: Any) -> bytes:
+        """What the socket holds already."""
+        self._timeout_s = None
+        connection.settimeout(0)
+        try:
+            data: bytes = connection.recv(READ_BYTES)
+            return data
+        except (BlockingIOError, TimeoutError, ssl.SSLWantReadError):
+            return b""
 
     def _parts(self, limit_bytes: int, timeout_s: float) -> Iterator[bytes]:
         """The body until its end, until there is more of it than the limit, or out of time."""
@@ -418,13 +433,31 @@ class _Call:
             return self.url
 
     def prepare(self) -> requests.PreparedRequest:
-        prepared = requests.Request(
-            self.method, self.url, headers=dict(self.headers), data=self.body
-        ).prepare()
+        prepared = requests.PreparedRequest()
+        prepared.method = self.method
+        prepared.url = _checked_url(self.url)
+        if any(map(_UNSENDABLE.search, self.headers.values())):
+            raise requests.exceptions.InvalidHeader("a header holds bytes that none may hold")
+        prepared.headers = requests.structures.CaseInsensitiveDict(self.headers)
+        if self.body is not None:
+            prepared.headers["content-length"] = str(len(self.body))
+            prepared.body = self.body
+        prepared.hooks = {"response": []}
         prepared.headers.setdefault("user-agent", "kiroproxy")
         # else http.client sends one, and an event stream must not be asked for compressed (Q13)
         prepared.headers.setdefault("accept-encoding", urllib3.util.SKIP_HEADER)
         return prepared
+
+
+_UNSENDABLE = re.compile(r"^\s|[\r\n]")
+
+
+@functools.lru_cache(maxsize=256)
+def _checked_url(url: str) -> str:
+    """A URL as requests would send it; checking costs as much as the rest of a request."""
+    prepared = requests.PreparedRequest()
+    prepared.prepare_url(url, None)
+    return prepared.url or url
 
 
 def bypasses(host: str, no_proxy: Collection[str]) -> bool:

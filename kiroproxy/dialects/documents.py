@@ -9,9 +9,6 @@ import binascii
 import io
 import logging
 
-import pypdf
-from pypdf.errors import PyPdfError
-
 from kiroproxy.errors import InvalidRequest
 
 MAX_BYTES = 10 * 1024 * 1024
@@ -19,6 +16,20 @@ MAX_PAGES = 100
 MAX_CHARACTERS = 200_000
 
 logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it reports each oddity of a file
+
+BROKEN = (
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    OSError,
+    RecursionError,
+    NotImplementedError,
+    ArithmeticError,
+    AssertionError,
+)
+"""What a damaged file makes the reader raise, beside its own errors."""
 
 
 def pdf_text(data: str, where: str) -> str:
@@ -36,35 +47,7 @@ def pdf_text(data: str, where: str) -> str:
             f"{where}: the document has {len(raw)} bytes, at most {MAX_BYTES} can be read",
             param=where,
         )
-    try:
-        reader = pypdf.PdfReader(io.BytesIO(raw))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise InvalidRequest(f"{where}: the document is encrypted", param=where)
-        count = len(reader.pages)
-        if count > MAX_PAGES:
-            raise InvalidRequest(
-                f"{where}: the document has {count} pages, at most {MAX_PAGES} can be read",
-                param=where,
-            )
-        pages = [page.extract_text().strip() for page in reader.pages]
-    except InvalidRequest:
-        raise
-    except (
-        PyPdfError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        IndexError,
-        OSError,
-        RecursionError,
-        NotImplementedError,
-        ArithmeticError,
-        AssertionError,
-    ) as error:
-        raise InvalidRequest(
-            f"{where}: the document is not a readable PDF ({type(error).__name__})", param=where
-        ) from None
+    pages = _pages(raw, where)
     text = "\n\n".join(f"[Page {n}]\n{page}" for n, page in enumerate(pages, 1) if page)
     if not text:
         raise InvalidRequest(
@@ -77,3 +60,24 @@ def pdf_text(data: str, where: str) -> str:
             param=where,
         )
     return text
+
+
+def _pages(raw: bytes, where: str) -> list[str]:
+    import pypdf  # 30 ms of a start-up that most servers never need
+    from pypdf.errors import PyPdfError
+
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(raw))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise InvalidRequest(f"{where}: the document is encrypted", param=where)
+        count = len(reader.pages)
+        if count > MAX_PAGES:
+            raise InvalidRequest(
+                f"{where}: the document has {count} pages, at most {MAX_PAGES} can be read",
+                param=where,
+            )
+        return [page.extract_text().strip() for page in reader.pages]
+    except (PyPdfError, *BROKEN) as error:
+        raise InvalidRequest(
+            f"{where}: the document is not a readable PDF ({type(error).__name__})", param=where
+        ) from None

@@ -26,7 +26,7 @@ def parse_body(data: bytes) -> dict[str, Any]:
         ) from None
     if not isinstance(body, dict):
         raise InvalidRequest("The request body must be a JSON object.")
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _too_deep(body):
+    if _too_deep(body):
         raise InvalidRequest(f"The request body is nested deeper than {MAX_DEPTH} levels.")
     return body
 

@@ -22,7 +22,7 @@ from kiroproxy.dialects.openai_responses.request import (
     translate,
 )
 from kiroproxy.dialects.openai_responses.schema import load_responses
-from kiroproxy.errors import NotFound
+from kiroproxy.errors import InvalidRequest, NotFound
 from kiroproxy.web.auth import require_key
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.replies import ReplySource, open_reply
@@ -202,11 +202,24 @@ def delete_response(response_id: str) -> Response:
 
 
 def _off_loop(items: Iterable[Any], work: Callable[[], T]) -> T:
-    """Translate; a request with a file in it off the event loop (design, Q5)."""
-    if holds_file(items):
-        result: T = gevent.get_hub().threadpool.apply(work)
-        return result
-    return work()
+    """Translate; a request with a file in it off the event loop (design, Q5).
+
+    Raises:
+        InvalidRequest: what `work` raises; handed over, since gevent prints what threads raise.
+    """
+    if not holds_file(items):
+        return work()
+
+    def guarded() -> T | InvalidRequest:
+        try:
+            return work()
+        except InvalidRequest as error:
+            return error
+
+    result: T | InvalidRequest = gevent.get_hub().threadpool.apply(guarded)
+    if isinstance(result, InvalidRequest):
+        raise result
+    return result
 
 
 def _session(loaded: dict[str, Any]) -> str:
@@ -261,6 +274,8 @@ def _add_rules(prefix: str) -> None:
     one = f"{prefix}/responses/<response_id>"
     add(one, view_func=get_response, methods=["GET"])
     add(one, view_func=delete_response, methods=["DELETE"])
+    for rule in (f"{prefix}/responses", f"{prefix}/realtime"):
+        add(rule, view_func=not_offered, methods=["GET"], websocket=True)
     add(f"{prefix}/responses", view_func=not_offered, methods=["GET"])
     for path in ("responses/compact", "responses/input_tokens"):
         add(f"{prefix}/{path}", view_func=not_offered, methods=["POST"])

@@ -31,6 +31,7 @@ BUSY_PAUSE_S: Final = 0.0005
 REOPEN_S: Final = 1.0
 """A broken database is opened again at most this often."""
 MAX_CHAIN: Final = 10_000
+RUINED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS responses (
@@ -163,6 +164,8 @@ class ResponseStore:
                     self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
                     with self._lock:
                         self._drop()
+                        if _code(error) in RUINED:
+                            _remove(self.path)  # no more than a cache
                     return default
             if time.monotonic() > deadline:
                 self.faults += 1
@@ -215,6 +218,15 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _code(error: Exception) -> int:
+    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
+
+
 def _is_busy(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        with contextlib.suppress(OSError):
+            Path(f"{path}{suffix}").unlink()

@@ -1,12 +1,10 @@
 """One simulator and one proxy (two workers) for the flow tests; each test starts clean."""
 
 import contextlib
-import sqlite3
 import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -47,17 +45,9 @@ SHARED: list[Proxy] = []
 
 def forget(proxy: Proxy) -> None:
     """Let a proxy forget cooldowns, failures and pins: tests must not hear of each other."""
-    with contextlib.closing(sqlite3.connect(proxy.config_path.with_name("runtime.db"))) as db, db:
-        db.execute("PRAGMA busy_timeout = 5000")
-        for table in ("states", "pins", "lacks"):
-            db.execute(f"DELETE FROM {table}")
-
-
-def heal(proxy: Proxy) -> None:
-    """Forget what earlier tests have done to the credentials of a running proxy."""
-    runtime = sqlite3.connect(proxy.credentials_path.with_name("runtime.db"), timeout=5)
-    with closing(runtime), runtime:
-        for table in ("states", "lacks", "notes", "pins"):
+    runtime = sqlite3.connect(proxy.config_path.with_name("runtime.db"), timeout=5)
+    with contextlib.closing(runtime), runtime:
+        for table in ("states", "pins", "lacks", "notes"):
             runtime.execute(f"DELETE FROM {table}")
     stored = json.loads(proxy.credentials_path.read_text("utf-8"))
     if any(one.pop("disabled", False) for one in stored):
@@ -65,20 +55,8 @@ def heal(proxy: Proxy) -> None:
         time.sleep(1.1)  # a snapshot may be a second old
 
 
-@pytest.fixture
-def proxy(running_proxy: Proxy) -> Proxy:
-    heal(running_proxy)
-    return running_proxy
-
-
-@pytest.fixture
-def hasty_proxy(running_hasty_proxy: Proxy) -> Proxy:
-    heal(running_hasty_proxy)
-    return running_hasty_proxy
-
-
 @pytest.fixture(scope="session")
-def running_proxy(
+def proxy(
     running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     place = tmp_path_factory.mktemp("proxy")
@@ -89,7 +67,7 @@ def running_proxy(
 
 
 @pytest.fixture(scope="session")
-def running_hasty_proxy(
+def hasty_proxy(
     running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """The same with short waits: a ping every 0.3 s, silence ends after 1.2 s."""

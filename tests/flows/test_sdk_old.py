@@ -17,7 +17,8 @@ VERSION = "0.125.0"
 PROGRAM = """
 import json, sys, anthropic
 client = anthropic.Anthropic(base_url=sys.argv[1], api_key=sys.argv[2], max_retries=0)
-asked = dict(model="claude-sonnet-4-5", max_tokens=2000, thinking={"type": "enabled", "budget_tokens": 1024},
+asked = dict(model="claude-sonnet-4-5", max_tokens=2000,
+             thinking={"type": "enabled", "budget_tokens": 1024},
              messages=[{"role": "user", "content": "weather?"}],
              tools=[{"name": "get_weather", "input_schema": {"type": "object"}}])
 message = client.messages.create(**asked)
@@ -26,7 +27,7 @@ with client.messages.stream(**asked) as stream:
 def plain(blocks):
     keep = ("type", "thinking", "signature", "text", "id", "name", "input")
     return [{k: v for k, v in b.model_dump().items() if k in keep} for b in blocks]
-count = client.messages.count_tokens(model="claude-sonnet-4-5", messages=asked["messages"]).input_tokens
+count = client.messages.count_tokens(model=asked["model"], messages=asked["messages"]).input_tokens
 models = [m.id for m in client.models.list()]
 try:
     client.messages.create(**{**asked, "model": "no-such-model"})
@@ -53,7 +54,12 @@ def old_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_0_x(sim: Simulator, proxy: Proxy, old_sdk: Path) -> None:
     call = {"tool": {"id": "tooluse_1", "name": "get_weather", "input": {"city": "Zürich"}}}
-    steps = [{"text": "<thinking>Hm.</thinking>\n\nI look."}, call, {"context": 3.5}, {"metering": 1}]
+    steps = [
+        {"text": "<thinking>Hm.</thinking>\n\nI look."},
+        call,
+        {"context": 3.5},
+        {"metering": 1},
+    ]
     sim.script({"steps": steps}, times=2)
     environ = os.environ | {"PYTHONPATH": str(old_sdk), "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(

@@ -136,6 +136,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Place]]:
     yield build
     for place in made:
         place.services.pool._runtime.close()
+        place.services.responses.close()
 
 
 @pytest.fixture
