@@ -1,7 +1,7 @@
 """The exception tree: facts as attributes, and an answer for every class."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import pytest
 
@@ -47,9 +47,9 @@ def example(kind: type[Exception]) -> Exception:
     return EXAMPLES.get(kind) or kind("x")
 
 
-STATUSES = {
+STATUSES: dict[type[Exception], Container[int]] = {
     e.RequestError: range(400, 500),
-    e.CredentialError: range(503, 504),
+    e.CredentialError: (429, 503, 529),
     e.EventStreamError: range(502, 503),
     e.ConfigError: range(500, 501),
 }

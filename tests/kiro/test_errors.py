@@ -33,7 +33,7 @@ RESPONSES: dict[str, tuple[int, bytes, type[Exception]]] = {
     "effort": (
         400,
         body(message="additionalModelRequestFields is not supported for this model"),
-        e.InvalidRequest,
+        e.EffortUnsupported,
     ),
     "arn": (400, body(message="profileArn is required for this request."), e.ProfileArnRequired),
     "401": (401, b"", e.BearerRejected),

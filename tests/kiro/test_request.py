@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kiroproxy.conversation import (
+    Block,
     Conversation,
     Image,
     Message,
@@ -19,6 +20,7 @@ from kiroproxy.conversation import (
 )
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.kiro.models import Choice, Model
+from kiroproxy.kiro.reply import Expectations
 from kiroproxy.kiro.request import (
     ACKNOWLEDGED,
     MAX_IMAGE_BYTES,
@@ -26,6 +28,7 @@ from kiroproxy.kiro.request import (
     KiroRequest,
     RequestSettings,
     build_request,
+    effort_of,
     thinking_tags,
 )
 from kiroproxy.simulator.refusals import Caller, find_refusal
@@ -279,9 +282,54 @@ def test_bad_images_are_named(data: str, words: str) -> None:
 
 
 def test_too_many_images() -> None:
-    build(messages=[Message("user", [Image(PNG)] * MAX_IMAGES)])
-    with pytest.raises(InvalidRequest, match="11 images"):
-        build(messages=[Message("user", [Image(PNG)] * (MAX_IMAGES + 1))])
+    def images(count: int) -> list[Block]:
+        return [Image(PNG, f"messages.0.content.{n}") for n in range(count)]
+
+    build(messages=[Message("user", images(MAX_IMAGES))])
+    with pytest.raises(InvalidRequest, match=r"messages\.0\.content\.10: one image too many"):
+        build(messages=[Message("user", images(MAX_IMAGES + 1))])
+
+
+def test_images_of_earlier_turns_give_way() -> None:
+    """They come again with every turn: a refusal would end the session."""
+    turns = [
+        Message("user", [Text("old"), *[Image(PNG)] * 7]),
+        Message("assistant", [Text("seen")]),
+        Message("user", [Text("new"), *[Image(PNG)] * 6]),
+    ]
+    state = json.loads(build(messages=turns).state)
+    old = state["history"][0]["userInputMessage"]
+    assert len(old["images"]) == 4
+    assert old["content"] == "old\n[3 earlier images are left out here]"
+    assert len(state["currentMessage"]["userInputMessage"]["images"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("thinking", "effort"),
+    [
+        (ThinkingMode(), ""),
+        (ThinkingMode("adaptive"), "high"),
+        (ThinkingMode("adaptive", effort="low"), "low"),
+        (ThinkingMode("adaptive", effort="unheard of"), "high"),
+        (ThinkingMode("enabled", 4000), "low"),
+        (ThinkingMode("enabled", 16_000), "medium"),
+        (ThinkingMode("enabled", 31_999), "high"),
+        (ThinkingMode("enabled", 100_000), "xhigh"),
+    ],
+)
+def test_native_effort(thinking: ThinkingMode, effort: str) -> None:
+    """Protocol notes 3.9."""
+    assert effort_of(thinking) == effort
+
+
+def test_effort_field_stands_at_the_root() -> None:
+    request = KiroRequest(b"{}", Model("m", "M"), Expectations(), effort="max")
+    assert json.loads(request.body("arn", with_effort=True)) == {
+        "profileArn": "arn",
+        "conversationState": {},
+        "additionalModelRequestFields": {"output_config": {"effort": "max"}},
+    }
+    assert json.loads(request.body()) == {"conversationState": {}}
 
 
 def test_expectations() -> None:
