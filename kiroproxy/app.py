@@ -7,6 +7,7 @@ from flask import Flask, Response, request
 
 from kiroproxy.config import Config, load_config
 from kiroproxy.credentials.groups import GroupBook
+from kiroproxy.credentials.links import FileLinks
 from kiroproxy.credentials.model import Credential, effective_machine_id
 from kiroproxy.credentials.policy import Mode
 from kiroproxy.credentials.pool import Pool
@@ -24,7 +25,7 @@ from kiroproxy.upstream.count_api import CountApi
 from kiroproxy.upstream.endpoint import Identity, Voice
 from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.mcp import SearchClient
-from kiroproxy.upstream.usage import AccountClient
+from kiroproxy.upstream.usage import AccountClient, Balances
 from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, v1
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
@@ -78,6 +79,7 @@ def build_services(config: Config) -> Services:
 
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
+    book = GroupBook(config.database_path)
     pool = Pool(
         store,
         refresher,
@@ -86,14 +88,16 @@ def build_services(config: Config) -> Services:
         queue_wait_s=config.queue_wait_sec,
         cooldown_s=config.cooldown_sec,
         mode=cast(Mode, config.load_balancing_mode),
-        groups=GroupBook(config.database_path),
+        groups=book,
         inquiries=accounts,
+        links=FileLinks(),
     )
     return Services(
         config=config,
         pool=pool,
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
-        accounts=accounts,
+        groups=book,
+        balances=Balances(pool, accounts),
         search=SearchClient(voice),
         catalogue=Catalogue(pool, CatalogueClient(voice).fetch),
         count_api=_count_api(config, transport, route),

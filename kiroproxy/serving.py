@@ -12,6 +12,8 @@ import gc
 import os
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +23,16 @@ import filelock
 from flask import Flask
 
 from kiroproxy.config import Config, load_config, require_client_key
+from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
+from kiroproxy.credentials.stores.durable import network_filesystem
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.errors import ConfigError, CredentialError
 
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
+HOUSEKEEPING_S = 20.0
+"""Well below the five minutes in which a token that ages must be renewed (S101)."""
 DRAIN_S = 40
 """Longer than a refresh may take: 5 s to connect, 30 s to answer."""
 PACKAGED_CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
@@ -72,7 +78,27 @@ def checked_config() -> Config:
     require_client_key(config)
     if config.auth_token:
         read_auth_token(config.auth_token)
-    return _with_writable_state(config)
+    config = _with_writable_state(config)
+    refuse_network_filesystems(config)
+    return config
+
+
+def refuse_network_filesystems(config: Config) -> None:
+    """Locks on which tokens depend do not hold there; whoever knows better may allow it.
+
+    Raises:
+        ConfigError: names the place and the setting.
+    """
+    if config.allow_network_filesystem:
+        return
+    places = {"credentials": config.credentials_path, "stateDir": config.state_dir}
+    for setting, path in places.items():
+        if kind := network_filesystem(path):
+            raise ConfigError(
+                setting,
+                f"{path} lies on a network file system ({kind}), where locks may not hold and a "
+                "rotated token may be lost: use a local directory, or set allowNetworkFilesystem",
+            )
 
 
 def gunicorn_settings() -> dict[str, Any]:
@@ -201,8 +227,10 @@ def prepare_credentials(config: Config) -> list[str]:
         found = read_auth_token(config.auth_token)
         warnings += found.problems
         try:
+            if found.groups:
+                GroupBook(config.database_path).save(found.groups)
             added = import_credentials(store, found.credentials)
-        except CredentialError as error:
+        except (CredentialError, ConfigError) as error:
             warnings.append(f"KIRO_AUTH_TOKEN was not imported: {error}")
         else:
             if added:
@@ -263,6 +291,24 @@ def post_worker_init(worker: Any) -> None:
     """
     gc.enable()
     gc.freeze()
+    _keep_house(worker)
+
+
+def _keep_house(worker: Any) -> None:
+    """Renew ageing tokens of credentials in use, before a request has to wait for it."""
+    parts = getattr(worker.wsgi, "extensions", {}).get("kiroproxy")
+    if parts is None:
+        return
+
+    def work() -> None:
+        while True:
+            time.sleep(HOUSEKEEPING_S)
+            try:
+                parts.pool.housekeep()
+            except Exception:
+                worker.log.exception("housekeeping failed")
+
+    threading.Thread(target=work, name="housekeeping", daemon=True).start()
 
 
 @survivable

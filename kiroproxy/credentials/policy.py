@@ -321,13 +321,13 @@ def _spoilt(view: View, ranking: Ranking, now: float, exclude: Collection[int]) 
 
 
 def _best(view: View, ranking: Ranking, spoilt: Mapping[int, str]) -> Candidate | None:
-    fit = ranking.order
-    if spoilt:
-        fit = tuple(one for one in fit if one.id not in spoilt)
-    if not fit or view.roster.mode != "balanced":
-        return fit[0] if fit else None
+    if view.roster.mode != "balanced":
+        return next((one for one in ranking.order if one.id not in spoilt), None)
+    fit = [one for one in ranking.order if one.id not in spoilt]
+    if not fit:
+        return None
     rank = fit[0].rank
-    equal = fit if fit[-1].rank == rank else [one for one in fit if one.rank == rank]
+    equal = fit if fit[-1].rank == rank else (one for one in fit if one.rank == rank)
     used = view.used
     return min(equal, key=lambda one: used.get(one.id, 0.0))
 

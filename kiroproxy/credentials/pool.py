@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
+import msgspec
+
 from kiroproxy.credentials import failpoints
 from kiroproxy.credentials.borrowing import Borrower
 from kiroproxy.credentials.borrowing import Lease as Lease
@@ -41,7 +43,7 @@ from kiroproxy.errors import (
     CredentialError,
     NotFound,
 )
-from kiroproxy.runtime import Note, Runtime, State
+from kiroproxy.runtime import Note, Runtime, State, Tally
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +192,11 @@ class Pool:
         lacks = self._runtime.lacks()
         no_opus = frozenset(
             one.id for one in self.store.snapshot().credentials if _is_free(one.subscription)
-        )
+        ) | {
+            int(name.removeprefix(USAGE))
+            for name, (usage, _) in self._runtime.recall(USAGE).items()
+            if _is_free(msgspec.json.decode(usage).get("subscription"))
+        }
         known.capabilities = Capabilities(lacks, no_opus)
         if self.groups is not None:
             known.group_priority = frozenset(
@@ -199,6 +205,26 @@ class Pool:
         if self._mode == "balanced":
             for id_, tally in self._runtime.tallies().items():
                 self._used[id_] = max(self._used.get(id_, 0.0), tally.last_used)
+
+    def recall(self, prefix: str) -> dict[str, tuple[str, float]]:
+        """Texts that workers have kept for each other, and when (time of day)."""
+        return self._runtime.recall(prefix)
+
+    def remember(self, name: str, value: str) -> None:
+        """Keep a text for all workers."""
+        self._runtime.remember(name, value)
+
+    def activity(self) -> tuple[dict[int, Tally], dict[int, int], dict[int, State]]:
+        """How the credentials were used, what is in flight, and what is wrong with them."""
+        look = self._runtime.look()
+        return self._runtime.tallies(), dict(look.in_flight), dict(look.states)
+
+    def forget(self, credential_id: int) -> None:
+        """Whatever was wrong with a credential is over: a person says so."""
+        self._runtime.forget([credential_id])
+        self.renewals.forget(credential_id)
+        self._sought_profile.pop(credential_id, None)
+        self._known.looked_at = -CAPABILITIES_AGE_S
 
     def check_group(self, name: str) -> None:
         """Make sure that there is such a group (S120).
@@ -223,10 +249,11 @@ class Pool:
     def _learn(self, credential: Credential, verdict: Verdict, model: str) -> None:
         if verdict.lacks_model and model:
             self._runtime.note_lack(credential.id, model, LACK_S)
-            self._known.looked_at = 0.0
+            self._known.looked_at = -CAPABILITIES_AGE_S
         if not verdict.disable:
             return
         self.renewals.disable(credential, verdict.disable, verdict.until)
+        self._runtime.forget([credential.id])  # whoever enables it again starts afresh
         if verdict.until is not None and self._inquiries is not None:
             threading.Thread(
                 target=self._ask_reset_date, args=(credential,), name="quota", daemon=True

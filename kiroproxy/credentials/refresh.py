@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import urlencode, urlsplit
 
 from kiroproxy.credentials.model import (
     Credential,
@@ -40,6 +41,14 @@ DEAD: Final[Mapping[str, str]] = {
     "unauthorizedclient": "InvalidConfig",
 }
 """Error codes without case and underscores → `disabled_reason` (S129): a new login is needed."""
+IDP_HOSTS: Final = ("microsoftonline.com", "microsoftonline.us", "microsoftonline.cn")
+"""The identity providers that a token may be sent to."""
+SNAKE: Final[Mapping[str, str]] = {
+    "access_token": "accessToken",
+    "refresh_token": "refreshToken",
+    "expires_in": "expiresIn",
+}
+"""OAuth's own names, which Entra uses, and Kiro's."""
 _CODE_KEYS: Final = ("error", "code", "__type", "errorCode", "reason")
 _TEXT_KEYS: Final = ("error_description", "errorDescription", "message", "Message")
 _SAFE_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
@@ -104,10 +113,10 @@ def build_request(
     """The refresh request of a credential, or why there is none."""
     if credential.auth_method == "api_key":
         return RefreshFailure("an API key has no refresh: replace it", counts=True)
-    if credential.auth_method == "external_idp":
-        return RefreshFailure("credentials of an external identity provider cannot be refreshed")
     if credential.refresh_token is None:
         return RefreshFailure("there is no refresh token: log in again", disable="InvalidConfig")
+    if credential.auth_method == "external_idp":
+        return _idp_request(credential)
     region = effective_auth_region(credential, settings.auth_region, settings.region)
     if credential.auth_method == "social":
         return _social_request(credential, settings, region)
@@ -151,6 +160,32 @@ def _idc_request(
     return RefreshRequest("POST", url, headers, json.dumps(body).encode())
 
 
+def _idp_request(credential: Credential) -> RefreshRequest | RefreshFailure:
+    """A public client's refresh at an Entra tenant (protocol 5.1); tokens go to no other host."""
+    url = credential.token_endpoint or ""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    allowed = any(host == one or host.endswith(f".{one}") for one in IDP_HOSTS)
+    if parts.scheme != "https" or not allowed or parts.username is not None:
+        return RefreshFailure(
+            "tokenEndpoint must be the https address of a Microsoft Entra tenant, such as "
+            "https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token",
+            disable="InvalidConfig",
+        )
+    form = {"grant_type": "refresh_token", "refresh_token": credential.refresh_token or ""}
+    if credential.client_id:
+        form["client_id"] = credential.client_id
+    scope = credential.extra.get("scope") or credential.extra.get("scopes")
+    if scope:
+        form["scope"] = " ".join(scope) if isinstance(scope, list) else str(scope)
+    headers = {
+        "accept": "application/json",
+        "content-type": "application/x-www-form-urlencoded",
+        "accept-encoding": "gzip, deflate",
+    }
+    return RefreshRequest("POST", url, headers, urlencode(form).encode())
+
+
 # ---- answers -------------------------------------------------------------------------------
 
 
@@ -160,7 +195,8 @@ def parse_answer(
     """The renewed credential, or why there is none; only `accessToken` is mandatory."""
     if answer.status != 200:
         return classify_failure(answer, now)
-    tokens = _object(answer.body)
+    said = _object(answer.body)
+    tokens = {SNAKE.get(key, key): value for key, value in said.items()}
     access_token = tokens.get("accessToken")
     if not isinstance(access_token, str) or not _SAFE_TOKEN.fullmatch(access_token):
         return RefreshFailure("the auth server's answer holds no access token", unconfirmed=True)

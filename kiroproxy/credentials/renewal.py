@@ -157,6 +157,12 @@ class Renewals:
             and freshness(one, now) is Freshness.EXPIRED
         }
 
+    def forget(self, credential_id: int) -> None:
+        """A person has mended it: try again at once."""
+        self._pauses.pop(credential_id, None)
+        if self._dead.pop(credential_id, None) is not None:
+            self.changes += 1
+
     def soonest_s(self) -> float | None:
         """Until the first of those that failed may be renewed again."""
         waits = [max(one.until - time.monotonic(), 1.0) for one in list(self._pauses.values())]

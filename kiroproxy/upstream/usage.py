@@ -1,13 +1,18 @@
 """What Kiro says about an account: its usage limits and its profile (protocol notes 6.1, 6.4)."""
 
 import math
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
+import msgspec
+
 from kiroproxy.credentials.model import Credential, control_profile_arn, parse_time
+from kiroproxy.credentials.pool import USAGE, Pool
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.kiro.errors import error_from_response
 from kiroproxy.kiro.events import lenient_json
@@ -15,6 +20,9 @@ from kiroproxy.transport import Answer
 from kiroproxy.upstream.endpoint import Voice, api_base, control_headers
 
 TIMEOUT_S = 10.0
+FRESH_S = 300.0
+"""A balance is asked for at most this often (S135)."""
+AT_ONCE = 8
 DATA_REGIONS = ("us-east-1", "eu-central-1")
 """The only ones in which Kiro's API exists (protocol notes 2.2)."""
 PROFILES_TARGET = "AmazonCodeWhispererService.ListAvailableProfiles"
@@ -148,3 +156,59 @@ def _first_arn(said: Mapping[str, Any]) -> str | None:
         if isinstance(arn, str) and arn.strip():
             return arn.strip()
     return None
+
+
+class UsageSource(Protocol):
+    """Who can be asked for a credential's limits."""
+
+    def usage(self, credential: Credential) -> Usage:
+        """Its limits."""
+
+
+class Balances:
+    """The usage limits of the credentials, asked for when they are looked at, for all workers."""
+
+    def __init__(self, pool: Pool, source: UsageSource) -> None:
+        self._pool = pool
+        self._source = source
+
+    def known(self) -> dict[int, tuple[Usage, float]]:
+        """What Kiro has said of each, and at which time of day."""
+        return {
+            int(name.removeprefix(USAGE)): (msgspec.json.decode(text, type=Usage), at)
+            for name, (text, at) in self._pool.recall(USAGE).items()
+        }
+
+    def look(self, credentials: Iterable[Credential], wait_s: float) -> dict[int, Usage]:
+        """Their limits; those that are old are asked for, as long as `wait_s` lasts."""
+        known = self.known()
+        wanted = list(credentials)
+        oldest = time.time() - FRESH_S
+        stale = [one for one in wanted if known.get(one.id, (None, 0.0))[1] < oldest]
+        if stale and wait_s > 0:
+            self._ask_all(stale, wait_s)
+            known = self.known()
+        return {one.id: known[one.id][0] for one in wanted if one.id in known}
+
+    def _ask_all(self, credentials: list[Credential], wait_s: float) -> None:
+        waiting = list(reversed(credentials))
+
+        def work() -> None:
+            while waiting and time.monotonic() < deadline:
+                self.ask(waiting.pop())
+
+        deadline = time.monotonic() + wait_s
+        threads = [threading.Thread(target=work, daemon=True) for _ in credentials[:AT_ONCE]]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def ask(self, credential: Credential) -> Usage | None:
+        """Ask Kiro now; None if it does not say."""
+        try:
+            usage = self._source.usage(self._pool.renewals.ready(credential))
+        except KiroProxyError:
+            return None
+        self._pool.remember(f"{USAGE}{credential.id}", msgspec.json.encode(usage).decode())
+        return usage

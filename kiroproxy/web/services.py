@@ -7,6 +7,7 @@ from typing import cast
 from flask import current_app
 
 from kiroproxy.config import Config
+from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
@@ -17,7 +18,7 @@ from kiroproxy.upstream.client import KiroClient
 from kiroproxy.upstream.count_api import CountApi
 from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.mcp import SearchClient
-from kiroproxy.upstream.usage import AccountClient
+from kiroproxy.upstream.usage import Balances
 from kiroproxy.web.response_store import ResponseStore
 
 EXTENSION = "kiroproxy"
@@ -30,7 +31,8 @@ class Services:
     config: Config
     pool: Pool
     client: KiroClient
-    accounts: AccountClient
+    groups: GroupBook
+    balances: Balances
     search: SearchClient
     catalogue: Catalogue
     count_api: CountApi | None

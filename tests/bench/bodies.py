@@ -25,6 +25,25 @@ def ask(scene: str, *, stream: bool = True, **fields: Any) -> bytes:
     return json.dumps(body | fields).encode()
 
 
+def chat(scene: str) -> bytes:
+    """The same as a chat completions request."""
+    system, user = "You are a helpful assistant.", f"Tell me something. bench:{scene};"
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+    return json.dumps({"model": MODEL, "stream": True, "messages": messages}).encode()
+
+
+def responses(scene: str) -> bytes:
+    """The same as a Responses request."""
+    body = {
+        "model": MODEL,
+        "stream": True,
+        "store": False,
+        "instructions": "You are a helpful assistant.",
+        "input": f"Tell me something. bench:{scene};",
+    }
+    return json.dumps(body).encode()
+
+
 def large(scene: str) -> bytes:
     """A long session of a coding client: 150 tools, 60 tool calls with results, 1.35 MB in all."""
     fields: dict[str, Any] = {"tools": [_tool(i) for i in range(LARGE_TOOLS)], "stream": True}

@@ -31,18 +31,23 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "burst": lambda: bodies.ask("burst"),
     "joined": lambda: bodies.ask("joined"),
     "large": lambda: bodies.large("small"),
+    "chat": lambda: bodies.chat("burst"),
+    "responses": lambda: bodies.responses("burst"),
 }
+PATHS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
+"""Where a body goes to, if not to /v1/messages."""
 
 
 class Failure(Exception):
     """An answer that is not as it should be."""
 
 
-def http_request(body: bytes) -> bytes:
-    """The bytes of a POST to /v1/messages."""
+def http_request(body: bytes, path: str = "/v1/messages") -> bytes:
+    """The bytes of a POST."""
     return (
-        b"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
-        b"x-api-key: %s\r\ncontent-length: %d\r\n\r\n%s" % (KEY.encode(), len(body), body)
+        b"POST %s HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+        b"x-api-key: %s\r\ncontent-length: %d\r\n\r\n%s"
+        % (path.encode(), KEY.encode(), len(body), body)
     )
 
 
@@ -94,7 +99,7 @@ class Connection:
 
 def sequence(port: int, body: str, count: int) -> dict[str, Any]:
     """One request after the other on one connection."""
-    request = http_request(BODIES[body]())
+    request = http_request(BODIES[body](), PATHS.get(body, "/v1/messages"))
     connection = Connection(port)
     began = time.perf_counter()
     sizes = {len(connection.exchange(request)) for _ in range(count)}

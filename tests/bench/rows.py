@@ -95,6 +95,30 @@ def burst(bench: Bench) -> list[Result]:
     ]
 
 
+def dialects(bench: Bench) -> list[Result]:
+    """CPU per frame through the OpenAI dialects, beside the Anthropic one of the same server."""
+    figures: dict[str, list[float]] = {"burst": [], "chat": [], "responses": []}
+    count = bench.some(40, 20)
+    for body in figures:  # warm up: connections, caches
+        run_load("sequence", port=bench.ours.port, body=body, count=2)
+    for turn in range(bench.some(11, 3)):
+        for body in figures if turn % 2 else reversed(figures):
+            before = bench.ours.cpu_s()
+            run_load("sequence", port=bench.ours.port, body=body, count=count)
+            figures[body].append((bench.ours.cpu_s() - before) / count / BURST * 1e6)
+    anthropic, *others = (statistics.median(one) for one in figures.values())
+    return [
+        Result(
+            f"CPU per frame, burst of {BURST} frames, {what}",
+            f"{figure:.2f} µs",
+            compared=f"{figure / anthropic:.2f} × Anthropic's",
+            goal="≤ 1.20 ×",
+            met=figure / anthropic <= 1.2,
+        )
+        for what, figure in zip(("chat completions", "Responses"), others, strict=True)
+    ]
+
+
 def first_delta(bench: Bench) -> list[Result]:
     """From a request to the first delta of its answer."""
     ports = [bench.ours.port, bench.naive.port]
@@ -242,6 +266,7 @@ def choosing(bench: Bench) -> list[Result]:
 
 ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "burst": burst,
+    "dialects": dialects,
     "first-delta": first_delta,
     "streams": streams,
     "large": large,

@@ -1,22 +1,20 @@
 """Recorded requests of real clients: accepted, and upstream in order past Kiro's refusals."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.flows.conftest import credential
 from tests.servers import Proxy
 from tests.simulation import Simulator
 
 pytestmark = pytest.mark.flow
 
 CAPTURES = Path(__file__).parents[1] / "data" / "captures"
-LATER = {
-    "codex_02_tool_turn2": "the OpenAI dialects are an issue of their own",
-    "oai_03_chat_tool_turn2": "the OpenAI dialects are an issue of their own",
-}
 ANTHROPIC = [
     "cc_01_plain",
     "cc_02_tool_loop_turn2",
@@ -135,15 +133,49 @@ def test_threads_are_refused_so_that_the_sdk_falls_back(sim: Simulator, proxy: P
     assert sim.requests("/generateAssistantResponse") == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(reason=reason, strict=True))
-        for name, reason in LATER.items()
-    ],
-)
-def test_recorded_requests_of_later_issues(sim: Simulator, proxy: Proxy, name: str) -> None:
-    answer = replay(proxy, name)
-    assert answer.status_code == 200
-    used = "/mcp" if name.startswith("cc_11") else "/generateAssistantResponse"
-    assert sim.requests(used), "the search goes through MCP"
+@pytest.fixture(scope="module")
+def mapping_proxy(
+    running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    """Codex asks for one of OpenAI's models."""
+    place = tmp_path_factory.mktemp("mapping")
+    config = {"modelMapping": {"gpt-5*": "claude-sonnet-4.5"}}
+    with Proxy(place, config, [credential()], upstream=running_simulator.url) as running:
+        yield running
+
+
+def test_codex_request_reaches_upstream_whole(sim: Simulator, mapping_proxy: Proxy) -> None:
+    answer = replay(mapping_proxy, "codex_02_tool_turn2")
+    assert answer.status_code == 200, answer.text
+    assert "event: response.completed\n" in answer.text
+    [recorded] = sim.requests("/generateAssistantResponse")
+    assert recorded["refused"] is None
+    body = load("codex_02_tool_turn2")["body"]
+    state = recorded["body"]["conversationState"]
+    sent = sent_texts(state)
+    at = 0
+    for item in body["input"]:
+        for text in texts_of(item):
+            at = sent.index(text, at)
+        assert item.get("output", "") in sent
+    current = state["currentMessage"]["userInputMessage"]["userInputMessageContext"]
+    assert current["toolResults"][0]["toolUseId"] == "call_cap4_0"
+    names = [tool["toolSpecification"]["name"] for tool in current["tools"]]
+    assert len(names) == 13, "those of a namespace one by one, and the search"
+    assert "multi_agent_v1__spawn_agent" in names
+    assert state["conversationId"] == "00000000-0000-4000-8000-000000000000"
+
+
+def test_chat_request_reaches_upstream_whole(sim: Simulator, proxy: Proxy) -> None:
+    answer = replay(proxy, "oai_03_chat_tool_turn2")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["finish_reason"] == "stop"
+    [recorded] = sim.requests("/generateAssistantResponse")
+    assert recorded["refused"] is None
+    state = recorded["body"]["conversationState"]
+    assert state["history"][0]["userInputMessage"]["content"] == "#cap:oai_tool"
+    [use] = state["history"][1]["assistantResponseMessage"]["toolUses"]
+    assert (use["name"], use["input"]) == ("get_weather", {"city": "Zürich 🌤"})
+    context = state["currentMessage"]["userInputMessage"]["userInputMessageContext"]
+    assert context["toolResults"][0]["content"] == [{"text": "sunny"}]
+    assert len(context["tools"]) == 1

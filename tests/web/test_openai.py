@@ -331,7 +331,9 @@ def test_counted_like_every_request(
     place: Place, counters: Counters, send: Any, route: str
 ) -> None:
     for stream in (True, False):
-        send(place, stream=stream).close()
+        answer = send(place, stream=stream)
+        assert answer.data
+        answer.close()
     send(place, model="nope")
     assert counters.of("requests_total", route=route, status="200") == 2
     assert counters.of("requests_total", route=route, status="404") == 1

@@ -15,6 +15,11 @@ from typing import Final, Self
 
 from kiroproxy.errors import StoreUnwritable
 
+_KERNEL: Final = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "ceph", "davfs")
+_CLUSTER: Final = ("glusterfs", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "orangefs")
+_FUSE: Final = ("glusterfs", "sshfs", "s3fs", "rclone", "davfs2", "ceph", "juicefs", "gcsfuse")
+NETWORK_FILESYSTEMS: Final = frozenset({*_KERNEL, *_CLUSTER, *(f"fuse.{one}" for one in _FUSE)})
+"""Where file locks, or SQLite's shared memory, do not hold between hosts, or at all."""
 HEADROOM_BYTES: Final = 64 * 1024
 """Room above the present size that a reservation takes (rule 3)."""
 
@@ -202,3 +207,22 @@ def free_bytes(folder: Path) -> int:
     except (OSError, AttributeError):
         return 1 << 62
     return room.f_bavail * room.f_frsize
+
+
+def network_filesystem(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
+    """The kind of network file system that a path lies on; empty if it is none, or unknown."""
+    try:
+        lines = mountinfo.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    place = Path(os.path.realpath(path))
+    best, kind = -1, ""
+    for line in lines:
+        fields = line.split(" ")
+        if len(fields) < 5 or "-" not in fields:
+            continue
+        mounted = Path(fields[4].encode().decode("unicode_escape"))
+        depth = len(mounted.parts)
+        if depth >= best and place.is_relative_to(mounted):  # of two on one place, the later
+            best, kind = depth, fields[fields.index("-") + 1]
+    return kind if kind in NETWORK_FILESYSTEMS else ""

@@ -137,3 +137,33 @@ def test_roots_files_belong_to_the_owner_of_the_place(target: Path) -> None:
     os.chown(target, 12345, 12346)
     durable.write_private(target, b"new")
     assert (target.stat().st_uid, target.stat().st_gid) == (12345, 12346)
+
+
+MOUNTS = r"""
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
+30 22 0:40 / /srv/share rw - nfs4 server:/x rw
+31 30 0:41 / /srv/share/local rw shared:5 - ext4 /dev/vdb rw
+32 22 0:42 / /mnt/with\040blank rw - cifs //server/x rw
+garbage
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/srv", ""),
+        ("/srv/share/kiroproxy/credentials.json", "nfs4"),
+        ("/srv/share/local/credentials.json", ""),
+        ("/srv/shared", ""),
+        ("/mnt/with blank/x", "cifs"),
+    ],
+)
+def test_network_file_systems_are_known(tmp_path: Path, path: str, kind: str) -> None:
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(MOUNTS)
+    assert durable.network_filesystem(Path(path), mountinfo) == kind
+
+
+def test_where_nothing_is_known_nothing_is_refused(tmp_path: Path) -> None:
+    assert durable.network_filesystem(tmp_path, tmp_path / "none") == ""
+    assert durable.network_filesystem(tmp_path) == ""

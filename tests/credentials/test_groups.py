@@ -1,0 +1,125 @@
+"""Groups: their names, their settings, and where they are kept (S119 to S123)."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiroproxy.credentials import groups as module
+from kiroproxy.credentials.groups import (
+    RESERVED,
+    Group,
+    GroupBook,
+    GroupSettings,
+    build_settings,
+    check_name,
+    parse_groups,
+    parse_settings,
+)
+from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> GroupBook:
+    return GroupBook(tmp_path / "data" / "kiroproxy.db")
+
+
+@pytest.mark.parametrize(
+    "name", [*sorted(RESERVED), "V1", "", "  ", "a/b", "x" * 65, "a\nb", None, 5]
+)
+def test_x6_s123_names_that_no_group_may_have(name: object) -> None:
+    with pytest.raises(InvalidRequest):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["pro", "团队", "team-1", "v2", " pro "])
+def test_other_names(name: str) -> None:
+    assert check_name(name) == name.strip()
+
+
+def test_settings() -> None:
+    given = {"priority": 1, "rate_limit_qps": 5, "rate_limit_burst": 10, "cooldown_sec": 30}
+    settings = parse_settings(given)
+    assert settings == GroupSettings(1, 30, 5, 10)
+    assert build_settings(settings) == given
+    assert parse_settings({"priority": 2}, settings) == GroupSettings(2, 30, 5, 10)
+    assert parse_settings(None) == GroupSettings()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        "x",
+        {"priority": "1"},
+        {"priority": 1.5},
+        {"cooldown_sec": -1},
+        {"rate_limit_qps": True},
+        {"rate_limit_burst": float("inf")},
+        {"cooldown_sec": float("nan")},
+    ],
+)
+def test_settings_that_cannot_be_used(given: Any) -> None:
+    with pytest.raises(InvalidRequest, match="settings"):
+        parse_settings(given)
+
+
+def test_s121_the_groups_of_a_file() -> None:
+    raw = {
+        "pro": {"name": "pro", "display_name": "Pro", "settings": {"cooldown_sec": 5}},
+        "api": {"name": "api"},
+        "default": {},
+        "odd": {"settings": []},
+    }
+    assert parse_groups(raw) == [
+        Group("pro", "Pro", GroupSettings(cooldown_sec=5)),
+        Group("default"),
+    ]
+    assert parse_groups(None) == []
+
+
+def test_s122_groups_survive_a_restart(book: GroupBook) -> None:
+    assert dict(book.all()) == {}
+    assert not book.path.exists(), "nothing is made before it is needed"
+    pro = Group("pro", "Pro", GroupSettings(cooldown_sec=5))
+    book.save([pro])
+    assert GroupBook(book.path).all() == {"pro": pro}
+    book.save([Group("pro", "Prof.")])
+    assert book.settings("pro") == GroupSettings()
+    assert book.settings("unknown") == GroupSettings()
+    book.rename("pro", "team")
+    assert list(GroupBook(book.path).all()) == ["team"]
+    book.remove("team")
+    assert dict(book.all()) == {}
+    with pytest.raises(NotFound):
+        book.rename("team", "x")
+
+
+def test_other_processes_see_it_within_a_second(
+    book: GroupBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert dict(book.all()) == {}
+    GroupBook(book.path).save([Group("pro")])
+    monkeypatch.setattr(module, "SNAPSHOT_AGE_S", 0)
+    assert list(book.all()) == ["pro"]
+
+
+def test_a_broken_database_serves_on_and_says_so_when_written(book: GroupBook) -> None:
+    book.path.parent.mkdir()
+    book.path.write_bytes(b"garbage" * 1000)
+    assert dict(book.all()) == {}
+    with pytest.raises(ConfigError, match="databasePath"):
+        book.save([Group("pro")])
+
+
+def test_a_busy_database_is_waited_for(book: GroupBook) -> None:
+    book.save([Group("pro")])
+    blocker = sqlite3.connect(book.path, isolation_level=None, check_same_thread=False)
+    blocker.execute("BEGIN IMMEDIATE")
+    import threading
+
+    threading.Timer(0.1, lambda: blocker.execute("ROLLBACK")).start()
+    book.save([Group("team")])
+    assert len(GroupBook(book.path).all()) == 2
+    blocker.close()

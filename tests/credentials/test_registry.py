@@ -1,0 +1,105 @@
+"""Changing the set of credentials and groups (S104, S121, S123, S132)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kiroproxy import errors as e
+from kiroproxy.credentials.groups import Group, GroupBook, GroupSettings
+from kiroproxy.credentials.registry import Duplicate, Registry, read_entry
+from tests.credentials.bench import HOUR, Bench
+
+TOKEN = "refresh-token-" + "x" * 100
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path, groups=GroupBook(tmp_path / "db.sqlite"))
+    yield bench
+    bench.settle()
+    bench.runtime.close()
+
+
+@pytest.fixture
+def registry(bench: Bench) -> Registry:
+    assert bench.pool.groups is not None
+    return Registry(bench.pool, bench.pool.groups)
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        ({"refreshToken": "short"}, "truncated"),
+        ({"refreshToken": TOKEN + "..."}, "truncated"),
+        ({}, "refreshToken"),
+        ([], "object"),
+        ({"refreshToken": TOKEN, "authMethod": "idc"}, "clientId"),
+        ({"refreshToken": TOKEN, "authMethod": "magic"}, "authMethod"),
+    ],
+)
+def test_what_cannot_be_a_credential(raw: Any, why: str) -> None:
+    with pytest.raises(e.InvalidRequest, match=why):
+        read_entry(raw)
+
+
+def test_adding_and_finding_again(bench: Bench, registry: Registry) -> None:
+    added = registry.add({"refreshToken": TOKEN, "group": "pro", "name": "mine", "odd": 1})
+    assert (added.id, added.group, added.extra) == (1, "pro", {"odd": 1})
+    with pytest.raises(Duplicate) as error:
+        registry.add({"refreshToken": TOKEN})
+    assert error.value.existing.id == 1
+    assert TOKEN not in str(error.value)
+    bench.bearer()
+    with pytest.raises(Duplicate):
+        registry.add({"refreshToken": TOKEN})  # its token has rotated since
+
+
+def test_switching_off_and_on_forgets_what_was_wrong(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR)
+    bench.pool.lease("m").release(e.Throttled("429"))
+    assert registry.set_disabled(1, True).disabled_reason == "Manual"
+    assert not registry.set_disabled(1, False).disabled
+    assert bench.runtime.states() == {}
+    bench.pool.lease("m")
+    with pytest.raises(e.NotFound):
+        registry.set_disabled(9, True)
+
+
+def test_moving_and_removing(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR)
+    bench.add(HOUR)
+    assert registry.move(1, "pro").group == "pro"
+    assert registry.move(1, "default").group is None
+    with pytest.raises(e.InvalidRequest):
+        registry.move(1, "banned")
+    registry.remove(1)
+    assert [one.id for one in bench.store.snapshot().credentials] == [2]
+    with pytest.raises(e.NotFound):
+        registry.remove(1)
+
+
+def test_groups(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR, group="pro")
+    bench.add(HOUR, disabled=True)
+    registry.create_group(Group("team", "Team", GroupSettings(cooldown_sec=5)))
+    told = [(info.group.name, info.total, info.active) for info in registry.groups()]
+    assert told == [("default", 1, 0), ("pro", 1, 1), ("team", 0, 0)]
+    for name in ("team", "pro", "default", "v1", "banned"):
+        with pytest.raises(e.InvalidRequest):
+            registry.create_group(Group(name))
+    assert registry.rename_group("pro", "best") == "best"
+    assert bench.stored(1).group == "best"
+    with pytest.raises(e.InvalidRequest):
+        registry.rename_group("default", "x")
+    with pytest.raises(e.InvalidRequest):
+        registry.rename_group("best", "team")
+    registry.change_group(Group("team", "A", GroupSettings(cooldown_sec=1)))
+    assert registry.group("team").group.settings.cooldown_sec == 1
+    registry.remove_group("best")
+    assert bench.stored(1).group is None, "S123: its credentials go to default"
+    with pytest.raises(e.InvalidRequest):
+        registry.remove_group("default")
+    with pytest.raises(e.NotFound):
+        registry.remove_group("best")

@@ -1,0 +1,117 @@
+"""What Kiro says about an account (protocol notes 6.1, 6.4; S125c)."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from kiroproxy.credentials.model import BUILDER_ID_ARN, Credential
+from kiroproxy.credentials.pool import Pool, Redeemer
+from kiroproxy.credentials.stores.file import FileStore
+from kiroproxy.errors import Unreachable
+from kiroproxy.runtime import Runtime
+from kiroproxy.transport import Route, Transport
+from kiroproxy.upstream.endpoint import Identity, Voice
+from kiroproxy.upstream.usage import AccountClient, Balances, Usage, parse_usage
+from tests.simulation import Simulator
+
+
+def breakdown(**more: Any) -> dict[str, Any]:
+    return {"usageLimitWithPrecision": 1000.0, "currentUsageWithPrecision": 12.5} | more
+
+
+def test_limits_of_all_buckets() -> None:
+    trial = {"usageLimitWithPrecision": 500.0, "currentUsageWithPrecision": 1.0}
+    bonuses = [
+        {"status": "ACTIVE", "usageLimit": 100, "currentUsage": 20},
+        {"status": "EXPIRED", "usageLimit": 70, "currentUsage": 0},
+    ]
+    said = {
+        "nextDateReset": 1769904000.0,
+        "subscriptionInfo": {"subscriptionTitle": "KIRO PRO"},
+        "usageBreakdownList": [
+            breakdown(freeTrialInfo=trial | {"freeTrialStatus": "ACTIVE"}, bonuses=bonuses)
+        ],
+    }
+    usage = parse_usage(said)
+    assert usage == Usage("KIRO PRO", 1600, 33.5, datetime(2026, 2, 1, tzinfo=UTC))
+    assert usage.remaining == 1566.5
+    expired = parse_usage({"usageBreakdownList": [breakdown(freeTrialInfo=trial)]})
+    assert expired.limit == 1000
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"usageBreakdownList": None, "subscriptionInfo": [], "nextDateReset": "x"},
+        {"usageBreakdownList": [5, {"bonuses": 5, "freeTrialInfo": []}]},
+        {"usageBreakdownList": [{"usageLimit": True, "currentUsage": "many"}]},
+    ],
+)
+def test_what_is_missing_counts_as_nothing(said: dict[str, Any]) -> None:
+    assert parse_usage(said) == Usage("", 0, 0, None)
+
+
+def test_more_used_than_there_is_leaves_nothing() -> None:
+    assert Usage("", 10, 12, None).remaining == 0
+
+
+def client(url: str) -> AccountClient:
+    identity = Identity(url, "us-east-1", "", "0.8.0", "darwin#24.6.0", "22.21.1")
+    return AccountClient(Voice(Transport(), identity, lambda one: Route(), lambda one: "f" * 64))
+
+
+def test_of_the_simulator() -> None:
+    """The placeholder ARN is left out: it causes 403 there (protocol notes 2.5)."""
+    one = Credential(id=1, auth_method="idc", access_token="at-1", profile_arn=BUILDER_ID_ARN)
+    with Simulator() as sim:
+        sim.account(accessToken="at-1", quota=50, used=20, subscription="KIRO FREE")
+        kiro = client(sim.url)
+        usage = kiro.usage(one)
+        assert (usage.subscription, usage.limit, usage.used) == ("KIRO FREE", 50, 20)
+        assert kiro.reset_date(one) == usage.resets_at
+        assert usage.resets_at is not None
+        assert usage.resets_at > datetime.now(UTC)
+        assert "111122223333" in (kiro.profile(one) or "")
+        sim.account(id="account-1", profiles=[])
+        assert kiro.profile(one) is None
+        sim.account(id="account-1", fault="suspended")
+        assert (kiro.profile(one), kiro.reset_date(one)) == (None, None)
+
+
+class Source:
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.dead: set[int] = set()
+
+    def usage(self, credential: Credential) -> Usage:
+        self.asked.append(credential.id)
+        if credential.id in self.dead:
+            raise Unreachable("dead")
+        return Usage("KIRO FREE" if credential.id == 1 else "KIRO PRO", 10, 1, None)
+
+
+def test_balances_are_shared_and_kept_for_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    until = str(datetime.now(UTC) + timedelta(days=1))
+    path.write_text(
+        json.dumps(
+            [{"refreshToken": f"r{n}", "accessToken": "a", "expiresAt": until} for n in "ab"]
+        )
+    )
+    runtime = Runtime(tmp_path / "runtime.db")
+    pool = Pool(FileStore(path), cast(Redeemer, None), runtime)
+    both = pool.store.snapshot().credentials
+    source = Source()
+    source.dead = {2}
+    assert Balances(pool, source).look(both, 0) == {}
+    assert Balances(pool, source).look(both, 5) == {1: Usage("KIRO FREE", 10, 1, None)}
+    source.dead = set()
+    assert set(Balances(pool, source).look(both, 5)) == {1, 2}
+    assert sorted(source.asked) == [1, 2, 2], "what is known is not asked for again"
+    pool._known.looked_at = -10
+    assert pool.roster().ranking("claude-opus-4.8", "").by_id.keys() == {2}, "a tier without Opus"
+    runtime.close()
