@@ -169,8 +169,7 @@ def _idp_request(credential: Credential) -> RefreshRequest | RefreshFailure:
     if parts.scheme != "https" or not allowed or parts.username is not None:
         return RefreshFailure(
             "tokenEndpoint must be the https address of a Microsoft Entra tenant, such as "
-            "https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token",
-            disable="InvalidConfig",
+            "https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token"
         )
     form = {"grant_type": "refresh_token", "refresh_token": credential.refresh_token or ""}
     if credential.client_id:

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-import gevent
 from flask import Blueprint, Request, Response, g, request
 
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
@@ -22,9 +21,10 @@ from kiroproxy.dialects.openai_responses.request import (
     translate,
 )
 from kiroproxy.dialects.openai_responses.schema import load_responses
-from kiroproxy.errors import InvalidRequest, NotFound
+from kiroproxy.errors import NotFound
 from kiroproxy.web.auth import require_key
 from kiroproxy.web.disconnect import DisconnectWatcher
+from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import ReplySource, open_reply
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import services
@@ -76,7 +76,7 @@ def is_openai(request: Request) -> bool:
 def chat_completions() -> Response:
     """Answer a chat completions request."""
     loaded = load_chat(authenticated_body())
-    wanted = _off_loop(loaded["messages"], lambda: translate_chat(loaded))
+    wanted = off_loop(holds_file(loaded["messages"]), lambda: translate_chat(loaded))
     conversation = wanted.conversation
     conversation.session = _session(loaded)
     head = chat.Head(f"chatcmpl-{uuid.uuid4().hex}", conversation.model, int(time.time()))
@@ -96,8 +96,9 @@ def create_response() -> Response:
     loaded = load_responses(authenticated_body())
     items = own_items(loaded)
     earlier = _earlier(loaded["previous_response_id"], store)
-    wanted = _off_loop(
-        [*earlier, *items], lambda: translate(loaded, items, earlier, _resolver(store))
+    wanted = off_loop(
+        holds_file([*earlier, *items]),
+        lambda: translate(loaded, items, earlier, _resolver(store)),
     )
     conversation = wanted.conversation
     conversation.session = _session(loaded)
@@ -199,27 +200,6 @@ def delete_response(response_id: str) -> Response:
 
 
 # ---- both ------------------------------------------------------------------------------------
-
-
-def _off_loop(items: Iterable[Any], work: Callable[[], T]) -> T:
-    """Translate; a request with a file in it off the event loop (design, Q5).
-
-    Raises:
-        InvalidRequest: what `work` raises; handed over, since gevent prints what threads raise.
-    """
-    if not holds_file(items):
-        return work()
-
-    def guarded() -> T | InvalidRequest:
-        try:
-            return work()
-        except InvalidRequest as error:
-            return error
-
-    result: T | InvalidRequest = gevent.get_hub().threadpool.apply(guarded)
-    if isinstance(result, InvalidRequest):
-        raise result
-    return result
 
 
 def _session(loaded: dict[str, Any]) -> str:

@@ -4,7 +4,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 from flask import Blueprint, Response, g, request
 
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
@@ -18,6 +17,7 @@ from kiroproxy.token_count import estimate_conversation
 from kiroproxy.web.auth import require_key
 from kiroproxy.web.body import read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
+from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
 from kiroproxy.web.services import services
 from kiroproxy.web.streaming import Account, answer
@@ -81,10 +81,7 @@ def translated(
         InvalidRequest: names what is wrong.
     """
     loaded = load(body)
-    if has_pdf(loaded):
-        result: Conversation = gevent.get_hub().threadpool.apply(translate, (loaded,))
-        return result
-    return translate(loaded)
+    return off_loop(has_pdf(loaded), lambda: translate(loaded))
 
 
 def _answer(conversation: Conversation, account: Account, *, held: bool) -> Response:

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,53 @@ def test_the_idc_request() -> None:
 )
 def test_what_cannot_be_refreshed(credential: Credential) -> None:
     assert isinstance(build_request(credential, SETTINGS, "id"), RefreshFailure)
+
+
+ENTRA = "https://login.microsoftonline.com/tenant/oauth2/v2.0/token"
+IDP = Credential(
+    auth_method="external_idp",
+    refresh_token="r+/&" + "r" * 120,
+    client_id="c",
+    token_endpoint=ENTRA,
+    extra={"scope": "openid offline_access"},
+)
+
+
+def test_the_request_to_an_external_identity_provider() -> None:
+    """Protocol 5.1: a form, of a public client."""
+    request = build_request(IDP, SETTINGS, "id")
+    assert isinstance(request, RefreshRequest)
+    assert request.url == ENTRA
+    assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    assert parse_qs(request.body.decode()) == {
+        "grant_type": ["refresh_token"],
+        "refresh_token": [IDP.refresh_token],
+        "client_id": ["c"],
+        "scope": ["openid offline_access"],
+    }
+    said = {"access_token": "a2", "refresh_token": "r2", "expires_in": 900, "token_type": "Bearer"}
+    new = parse_answer(IDP, answer(200, said), NOW)
+    assert isinstance(new, Credential)
+    assert (new.access_token, new.refresh_token) == ("a2", "r2")
+    assert new.expires_at == NOW + timedelta(seconds=900)
+    assert new.token_type == "EXTERNAL_IDP"
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        None,
+        "http://login.microsoftonline.com/t/oauth2/v2.0/token",
+        "https://login.microsoftonline.com.evil.example/token",
+        "https://evilmicrosoftonline.com/token",
+        "https://user@login.microsoftonline.com/token",
+        "https://evil.example/?login.microsoftonline.com",
+    ],
+)
+def test_tokens_go_to_no_other_host(endpoint: str | None) -> None:
+    outcome = build_request(replace(IDP, token_endpoint=endpoint), SETTINGS, "id")
+    assert isinstance(outcome, RefreshFailure)
+    assert not outcome.disable, "its access token may still live"
 
 
 def test_a_full_answer() -> None:

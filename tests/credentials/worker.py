@@ -1,7 +1,8 @@
 """What a gunicorn worker does with a pool, as a process of its own under gevent.
 
-Arguments as one JSON object: store, runtime, auth, greenlets, failpoint. Prints one JSON object:
-the access tokens that the greenlets got, and their errors.
+Arguments as one JSON object: store, runtime, auth, greenlets, failpoint; with rounds, each
+greenlet goes through all credentials in turn. Prints one JSON object: the access tokens that the
+greenlets got, and their errors.
 """
 
 # ruff: noqa: E402 - gevent patches before anything else is imported
@@ -38,19 +39,22 @@ def main() -> None:
     store = FileStore(Path(task["store"]), failpoint=failpoint)
     runtime = Runtime(Path(task["runtime"]))
     refresher = Refresher(Transport(), settings)
-    pool = Pool(store, refresher, runtime, max_concurrent=1000, failpoint=failpoint)
+    pool = Pool(
+        store, refresher, runtime, max_concurrent=1000, mode="balanced", failpoint=failpoint
+    )
     tokens: list[str | None] = []
     errors: list[str] = []
 
     def request() -> None:
-        try:
-            lease = pool.lease("claude-sonnet-4.5")
-        except KiroProxyError as error:
-            errors.append(f"{type(error).__name__}: {error}")
-            return
-        tokens.append(lease.credential.bearer)
-        gevent.sleep(0.001)
-        lease.release(None)
+        for _ in range(task.get("rounds", 1)):
+            try:
+                lease = pool.lease("claude-sonnet-4.5")
+            except KiroProxyError as error:
+                errors.append(f"{type(error).__name__}: {error}")
+                continue
+            tokens.append(lease.credential.bearer)
+            gevent.sleep(task.get("pause", 0.001))
+            lease.release(None)
 
     beats = []
 

@@ -1,0 +1,87 @@
+"""Endurance: `make soak`. Bounded, some minutes; exits with 1 if a promise was broken.
+
+python -m tests.soak [NAME…] [--factor 0.1]
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kiroproxy.credentials import failpoints
+from tests.soak import rotation
+
+
+def rounds(place: Path, factor: float) -> bool:
+    """4 processes × 50 greenlets × 200 rounds on rotating tokens."""
+    with rotation.simulated() as sim:
+        count = max(int(200 * factor), 4)
+        outcome = rotation.undisturbed(
+            sim, place, processes=4, greenlets=50, rounds=count, pause=0.05
+        )
+    print("  " + outcome.describe())
+    return not outcome.stale and not outcome.errors and outcome.refreshes > 0
+
+
+def kills(place: Path, factor: float) -> bool:
+    """The same with a random kill -9 every second."""
+    with rotation.simulated() as sim:
+        outcome = rotation.killed(
+            sim, place, processes=4, greenlets=50, seconds=120 * factor, every_s=1.0
+        )
+    print("  " + outcome.describe())
+    return outcome.stale <= outcome.kills and outcome.lost <= outcome.stale
+
+
+def points(place: Path, factor: float) -> bool:
+    """Kill -9 at each failpoint, 50 times."""
+    times = max(int(50 * factor), 1)
+    for number in range(times):
+        for point in failpoints.ALL:
+            here = place / f"{number}-{failpoints.ALL.index(point)}"
+            here.mkdir()
+            with rotation.simulated() as sim:
+                run = rotation.Run(sim, here, 1)
+                run.start(1, 1, failpoint=point).communicate()
+                outcome = run.collect([run.start(5, 1)], kills=1)
+            window = point in (failpoints.AFTER_ANSWER, failpoints.AFTER_TEMP_WRITE)
+            if outcome.stale != int(window) or outcome.lost != int(window):
+                print(f"  {point}: {outcome.describe()}")
+                return False
+    print(f"  {times} times each of {len(failpoints.ALL)} places")
+    return True
+
+
+RUNS: dict[str, Callable[[Path, float], bool]] = {
+    "rounds": rounds,
+    "kills": kills,
+    "points": points,
+}
+
+
+def main() -> int:
+    """Run what was asked for, or everything."""
+    parser = argparse.ArgumentParser(prog="tests.soak")
+    parser.add_argument("names", nargs="*", choices=[*RUNS, []], metavar="NAME")
+    parser.add_argument("--factor", type=float, default=1.0, help="longer or shorter")
+    given = parser.parse_args()
+    failed = 0
+    for name in given.names or RUNS:
+        print(f"{name}: {RUNS[name].__doc__}", flush=True)
+        began = time.monotonic()
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                good = RUNS[name](Path(place), given.factor)
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                print(f"  {error}")
+                good = False
+        print(f"  {'kept' if good else 'BROKEN'} ({time.monotonic() - began:.0f} s)", flush=True)
+        failed += not good
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
