@@ -25,6 +25,16 @@ def ask(scene: str, *, stream: bool = True, **fields: Any) -> bytes:
     return json.dumps(body | fields).encode()
 
 
+def think(scene: str) -> bytes:
+    """The same with thinking on."""
+    return ask(scene, thinking={"type": "enabled", "budget_tokens": 2000})
+
+
+def call(scene: str) -> bytes:
+    """The same with a tool to call."""
+    return ask(scene, tools=[{"name": "write", "input_schema": {"type": "object"}}])
+
+
 def chat(scene: str) -> bytes:
     """The same as a chat completions request."""
     system, user = "You are a helpful assistant.", f"Tell me something. bench:{scene};"

@@ -62,7 +62,23 @@ def whole(texts: Iterable[str], join: Callable[[bytes], bytes] = chunk) -> bytes
     return HEAD + b"".join(join(text_frame(text)) for text in texts) + END
 
 
+def tool_frames() -> list[bytes]:
+    """Text, then a call whose input comes in 120 fragments: as many frames as the burst has."""
+    fragments = 120
+    opening = b'{"name":"write","toolUseId":"tooluse_1"'
+    parts = [b'{\\"text\\":\\"'] + [b"word and more, "] * (fragments - 2) + [b'\\"}']
+    frames = [opening + b"}"]
+    frames += [opening + b',"input":"' + part + b'"}' for part in parts]
+    frames.append(opening + b',"stop":true}')
+    texts = [text_frame(word) for word in WORDS[: BURST - len(frames)]]
+    return texts + [build_event("toolUseEvent", frame) for frame in frames]
+
+
+THOUGHTS = ["<thinking>", *WORDS[: BURST // 2], "</thinking>\n\n", *WORDS[BURST // 2 + 2 :]]
+
 CANNED = {
+    b"thinking": whole(THOUGHTS),
+    b"tools": HEAD + b"".join(map(chunk, tool_frames())) + END,
     b"small": whole(SMALL),
     b"burst": whole(WORDS),
     b"joined": HEAD + chunk(b"".join(map(text_frame, WORDS))) + END,

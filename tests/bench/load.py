@@ -31,6 +31,8 @@ BODIES: dict[str, Callable[[], bytes]] = {
     "burst": lambda: bodies.ask("burst"),
     "joined": lambda: bodies.ask("joined"),
     "large": lambda: bodies.large("small"),
+    "thinking": lambda: bodies.think("thinking"),
+    "tools": lambda: bodies.call("tools"),
     "chat": lambda: bodies.chat("burst"),
     "responses": lambda: bodies.responses("burst"),
 }
