@@ -4,7 +4,7 @@ PORT ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo run test check format bench fuzz clean
+.PHONY: demo run test check format bench fuzz soak clean
 
 demo: .venv/.installed         ## simulator + proxy + one streamed request; PORT=8990
 	@exec $(BIN)/kiroproxy demo $(if $(PORT),--port $(PORT))
@@ -31,6 +31,9 @@ bench: .venv/.installed-dev    ## the figures of docs/performance.md
 
 fuzz: .venv/.installed-dev     ## 100,000 generated bodies, damaged streams; a few minutes
 	$(BIN)/python -m tests.fuzz
+
+soak: .venv/.installed-dev     ## endurance: some minutes of refreshes, kills and storms
+	$(BIN)/python -m tests.soak
 
 clean:                         ## remove the environment and what tools left behind
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .coverage*

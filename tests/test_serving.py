@@ -316,3 +316,14 @@ def test_the_command_line_override_reaches_the_server(home: Path) -> None:
 
     config = load_config(environ=child_environment({"port": 4321}), cwd=home)
     assert (config.port, json.loads((home / "config.json").read_text())["port"]) == (4321, 1234)
+
+
+def test_network_file_systems_are_refused_unless_allowed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Issue 4: locks may not hold there, and a rotated token may be lost."""
+    monkeypatch.setattr(serving, "network_filesystem", lambda path: "nfs4")
+    with pytest.raises(ConfigError, match=r"nfs4.*allowNetworkFilesystem"):
+        serving.checked_config()
+    monkeypatch.setenv("KIROPROXY_ALLOW_NETWORK_FILESYSTEM", "true")
+    serving.checked_config()

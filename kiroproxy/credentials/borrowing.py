@@ -71,8 +71,10 @@ class Lease:
         """Give it back with what the call came to; later calls do nothing."""
         ticket, self._ticket = self._ticket, None
         if ticket is not None:
-            self._borrower._end(self._attempt, outcome)
-            self._borrower._returned(self.credential, ticket, outcome)
+            try:
+                self._borrower._end(self._attempt, outcome)
+            finally:  # a client that leaves may end us anywhere
+                self._borrower._returned(self.credential, ticket, outcome)
 
 
 class Borrower:
@@ -108,8 +110,12 @@ class Borrower:
             self.trace.error = str(error)
             self._keep_trace()
             raise
-        self.trace.skipped(search.skips)
-        return Lease(self, credential, ticket)
+        try:
+            self.trace.skipped(search.skips)
+            return Lease(self, credential, ticket)
+        except BaseException:  # a client that leaves may end us anywhere
+            self._pool._runtime.give_back(ticket, None)
+            raise
 
     def force_refresh(self, credential: Credential, rejected_access_token: str) -> Credential:
         """Another access token than the one that upstream refused."""

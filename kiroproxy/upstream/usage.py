@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import msgspec
 
 from kiroproxy.credentials.model import Credential, control_profile_arn, parse_time
+from kiroproxy.credentials.policy import Freshness, freshness
 from kiroproxy.credentials.pool import USAGE, Pool
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.kiro.errors import error_from_response
@@ -180,11 +181,19 @@ class Balances:
         }
 
     def look(self, credentials: Iterable[Credential], wait_s: float) -> dict[int, Usage]:
-        """Their limits; those that are old are asked for, as long as `wait_s` lasts."""
+        """Their limits; those that are old are asked for, as long as `wait_s` lasts.
+
+        No token is renewed for that: looking at a pool must not make it busy.
+        """
         known = self.known()
         wanted = list(credentials)
-        oldest = time.time() - FRESH_S
-        stale = [one for one in wanted if known.get(one.id, (None, 0.0))[1] < oldest]
+        oldest, now = time.time() - FRESH_S, datetime.now(UTC)
+        stale = [
+            one
+            for one in wanted
+            if known.get(one.id, (None, 0.0))[1] < oldest
+            and freshness(one, now) is not Freshness.EXPIRED
+        ]
         if stale and wait_s > 0:
             self._ask_all(stale, wait_s)
             known = self.known()
@@ -207,7 +216,7 @@ class Balances:
     def ask(self, credential: Credential) -> Usage | None:
         """Ask Kiro now; None if it does not say."""
         try:
-            usage = self._source.usage(self._pool.renewals.ready(credential))
+            usage = self._source.usage(credential)
         except KiroProxyError:
             return None
         self._pool.remember(f"{USAGE}{credential.id}", msgspec.json.encode(usage).decode())

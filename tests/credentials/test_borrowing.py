@@ -275,6 +275,28 @@ def test_balanced_is_equal(make: Callable[..., Bench]) -> None:
     assert set(shares.values()) == {100}
 
 
+@pytest.mark.parametrize("moment", ["leasing", "releasing"])
+def test_s43_a_client_that_leaves_at_any_moment_leaks_no_place(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    bench = make()
+
+    def gone(trace: Trace) -> None:
+        raise GeneratorExit
+
+    borrower = bench.pool.borrower("default", trace=Trace("x"))
+    if moment == "releasing":
+        lease = borrower.lease("m")
+        monkeypatch.setattr(bench.pool.traces, "keep", gone)
+        with pytest.raises(GeneratorExit):
+            lease.release(None)
+    else:
+        monkeypatch.setattr(bench.pool.traces, "keep", gone)
+        with pytest.raises(GeneratorExit):
+            borrower.lease("m")
+    assert bench.runtime.in_flight() == {}
+
+
 # ---- what is told --------------------------------------------------------------------------
 
 

@@ -1,13 +1,15 @@
 """Leases, waiting, what outcomes do, groups and health (design 5)."""
 
 import threading
-from collections.abc import Iterator
-from datetime import timedelta
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from kiroproxy import errors as e
+from kiroproxy.credentials.model import Credential
 from tests.credentials.bench import HOUR, Bench
 
 
@@ -87,3 +89,150 @@ def test_status_of_a_store_that_cannot_be_written(
     status = bench.pool.status()
     assert (status.total, status.usable, status.store_writable) == (2, 1, False)
     assert "refreshed tokens cannot be stored: no room" in status.problems
+
+
+# ---- what happens by itself ----------------------------------------------------------------
+
+
+class Kiro:
+    """What upstream says about accounts."""
+
+    def __init__(self) -> None:
+        self.resets_at: datetime | None = None
+        self.arn: str | None = None
+        self.asked = 0
+
+    def reset_date(self, credential: Credential) -> datetime | None:
+        return self.resets_at
+
+    def profile(self, credential: Credential) -> str | None:
+        self.asked += 1
+        return self.arn
+
+
+@pytest.fixture
+def kiro() -> Kiro:
+    return Kiro()
+
+
+@pytest.fixture
+def asking(tmp_path: Path, kiro: Kiro) -> Iterator[Bench]:
+    bench = Bench(tmp_path, inquiries=kiro)
+    yield bench
+    bench.settle()
+    bench.runtime.close()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_s109_a_spent_quota_rests_until_its_date(asking: Bench, kiro: Kiro) -> None:
+    kiro.resets_at = asking.now + timedelta(days=3)
+    asking.add(timedelta(days=30))
+    asking.pool.lease("m").release(e.QuotaExhausted("x"))
+    wait_for(lambda: asking.stored().disabled_until == kiro.resets_at)
+    with pytest.raises(e.Exhausted) as refused:
+        asking.pool.lease("m")
+    assert refused.value.retry_after_s == pytest.approx(3 * 86400)
+    asking.now += timedelta(days=3)
+    assert asking.bearer() == "at-old", "it returns by itself"
+    assert asking.pool.status().usable == 1
+    asking.pool.lease("m").release(e.QuotaExhausted("x"))
+    assert (asking.stored().disabled_until or asking.now) > asking.now, "spent again"
+
+
+def test_without_a_date_it_is_the_next_month(bench: Bench) -> None:
+    bench.add(HOUR)
+    bench.pool.lease("m").release(e.QuotaExhausted("x"))
+    assert bench.stored().disabled_until == datetime(2026, 12, 1, tzinfo=UTC)
+
+
+def test_s108_s115_too_many_failures_heal_once_in_a_while(bench: Bench) -> None:
+    bench.add(HOUR)
+    bench.add(HOUR, disabled=True, disabled_reason="InvalidRefreshToken")
+    for _ in range(3):
+        bench.pool.lease("m", only=1).release(e.BearerRejected("401"))
+    assert bench.stored().disabled_reason == "TooManyFailures"
+    assert bench.pool.lease("m").credential.id == 1
+    assert bench.stored(2).disabled_reason == "InvalidRefreshToken", "that one needs a login"
+    for _ in range(3):
+        bench.pool.lease("m", only=1).release(e.BearerRejected("401"))
+    with pytest.raises(e.NoCredential, match="TooManyFailures"):
+        bench.pool.lease("m")
+    bench.now += timedelta(seconds=61)
+    bench.pool.lease("m")
+
+
+def test_s115_nobody_is_healed_while_another_serves(bench: Bench) -> None:
+    bench.add(HOUR)
+    bench.add(HOUR)
+    for _ in range(3):
+        bench.pool.lease("m", only=1).release(e.BearerRejected("401"))
+    assert bench.pool.lease("m").credential.id == 2
+    assert bench.stored().disabled
+
+
+def test_success_resets_the_count(bench: Bench) -> None:
+    """S108."""
+    bench.add(HOUR)
+    for outcome in (e.BearerRejected("1"), e.BearerRejected("2"), None, e.BearerRejected("3")):
+        bench.pool.lease("m", only=1).release(outcome)
+    assert not bench.stored().disabled
+
+
+def test_a_model_that_a_plan_lacks_is_remembered_by_all_workers(bench: Bench) -> None:
+    bench.add(HOUR)
+    bench.add(HOUR, priority=1)
+    bench.add(HOUR, priority=2, subscription="KIRO FREE")
+    bench.pool.lease("claude-opus-4.8").release(e.ModelUnavailable("x"))
+    other = bench.another_process()
+    for pool in (bench.pool, other):
+        assert pool.lease("claude-opus-4.8").credential.id == 2
+        assert pool.lease("claude-sonnet-4.5").credential.id == 1
+    with pytest.raises(e.NoCredential, match="no opus"):
+        other.lease("claude-opus-4.8", exclude=[2])
+
+
+def test_a_profile_is_found_once_and_kept(asking: Bench, kiro: Kiro) -> None:
+    asking.add(HOUR)
+    assert not asking.pool.resolve_profile(asking.stored())
+    kiro.arn = "arn:found"
+    assert not asking.pool.resolve_profile(asking.stored()), "it was asked for a moment ago"
+    asking.pool.forget(1)
+    assert asking.pool.resolve_profile(asking.stored())
+    assert asking.stored().profile_arn == "arn:found"
+    assert kiro.asked == 2
+
+
+def test_tokens_in_use_are_renewed_ahead_by_one_worker(bench: Bench) -> None:
+    """S101."""
+    bench.add(timedelta(minutes=30))
+    bench.add(timedelta(minutes=30), refresh_token="unused")
+    bench.bearer()
+    bench.now += timedelta(minutes=21)
+    workers = [bench.pool, bench.another_process()]
+    for worker in workers:
+        worker.housekeep()
+    for worker in workers:
+        assert worker.drain(10)
+    assert bench.auth.redeemed == ["rt-old-1"]
+
+
+def test_the_roster_is_made_anew_only_when_something_has_changed(bench: Bench) -> None:
+    bench.add(HOUR)
+    roster = bench.pool.roster()
+    assert bench.pool.roster() is roster
+    bench.add(HOUR)
+    assert len(bench.pool.roster().credentials) == 2
+
+
+def test_s120_groups_that_exist(bench: Bench, tmp_path: Path) -> None:
+    bench.add(HOUR, group="pro")
+    for name in ("pro", "default"):
+        bench.pool.check_group(name)
+    with pytest.raises(e.NotFound, match="nobody"):
+        bench.pool.check_group("nobody")

@@ -156,3 +156,28 @@ def test_length_exception() -> None:
 @given(st.integers(400, 599), st.binary() | st.sampled_from(sorted(REASONS)).map(str.encode))
 def test_any_body_is_an_error_of_ours(status: int, data: bytes) -> None:
     assert isinstance(error_from_response(status, {}, data), e.KiroProxyError)
+
+
+def test_what_else_is_known_of_a_refusal() -> None:
+    """Protocol notes 8: how long an account rests depends on it."""
+    daily = error_from_response(429, {}, b'{"message": "x", "reason": "DAILY_REQUEST_COUNT"}')
+    assert isinstance(daily, e.Throttled)
+    assert daily.scope == "day"
+    said = b'{"message": "We detected suspicious activity and applied temporary limits."}'
+    limited = error_from_response(429, {}, said)
+    assert isinstance(limited, e.Throttled)
+    assert (limited.scope, limited.retry_after_s) == ("account", 600)
+    told = error_from_response(429, {"retry-after": "900"}, said)
+    assert isinstance(told, e.Throttled)
+    assert told.retry_after_s == 900
+    payment = error_from_response(402, {}, b'{"message": "Payment required."}')
+    assert isinstance(payment, e.QuotaExhausted)
+    assert payment.payment
+    spent = error_from_response(402, {}, b'{"message": "x", "reason": "MONTHLY_REQUEST_COUNT"}')
+    assert isinstance(spent, e.QuotaExhausted)
+    assert not spent.payment
+    denied = error_from_response(
+        403, {}, b'{"message": "User is not authorized to make this call."}'
+    )
+    assert isinstance(denied, e.AccessDenied)
+    assert denied.profile_suspect
