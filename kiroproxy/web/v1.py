@@ -26,6 +26,8 @@ blueprint = Blueprint("v1", __name__)
 PREFIXES = ("/v1", "/v1/v1", "/<group:group>/v1", "/<group:group>/v1/v1")
 """SDKs append `/v1/messages` to a base URL that already ends in `/v1` (X5); groups: S119."""
 SESSION_HEADERS = ("x-claude-code-session-id", "x-session-id", "session-id")
+COUNT_AWAY_BYTES = 4 * 1024 * 1024
+"""Larger requests are counted off the event loop (design, Q5)."""
 CREATED = 1234567890
 CREATED_AT = "2009-02-13T23:31:30Z"
 """The catalogue does not say when a model was made."""
@@ -120,7 +122,9 @@ def count_tokens() -> Response:
     model = choose(parts, conversation.model).model
     counted = parts.count_api.count(body) if parts.count_api is not None else None
     if counted is None:
-        counted = estimate_conversation(conversation, parts.calibration.factor(model.id))
+        factor = parts.calibration.factor(model.id)
+        slow = (request.content_length or 0) > COUNT_AWAY_BYTES
+        counted = off_loop(slow, lambda: estimate_conversation(conversation, factor))
     return json_response({"input_tokens": max(counted, 1)})
 
 
