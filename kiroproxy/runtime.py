@@ -13,23 +13,18 @@ Times are seconds of the host's monotonic clock, which no step of the wall clock
 Source: design 5, "Where state lives".
 """
 
-import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
 
+from kiroproxy.shared_db import SharedDatabase, connect
+
 T = TypeVar("T")
 
-BUSY_LIMIT_S: Final = 0.05
-"""So long a transaction is retried."""
-BUSY_PAUSE_S: Final = 0.0005
-REOPEN_S: Final = 1.0
-"""A broken database is opened again at most this often."""
 FULL_BUDGET: Final = 500.0
 """Of retries, per credential: AWS SDKs' standard retry mode."""
 PIN_LIFE_S: Final = 3600.0
@@ -207,21 +202,14 @@ class Tally:
     last_used: float = 0.0
 
 
-class Runtime:
+class Runtime(SharedDatabase):
     """Access to the shared file; one connection per process, opened after fork."""
 
     def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.path = path
-        self.faults = 0
+        super().__init__(path)
         self.now = clock
         self._owed: dict[int, None] = {}
         """Leases given back that are not yet deleted."""
-        self._inherited: list[sqlite3.Connection] = []
-        """A parent's connections: kept, since closing them here would break its locks."""
-        self._connection: sqlite3.Connection | None = None
-        self._reopen_at = 0.0
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._started = start_time(self._pid)
 
     @staticmethod
@@ -480,86 +468,39 @@ class Runtime:
 
         return self._transaction(work, None)
 
-    def close(self) -> None:
-        """Close this process's connection."""
-        with self._lock:
-            self._drop()
-
     # ---- one transaction -------------------------------------------------------------------
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
-        """Run `work` in a transaction; `default` if the database does not let us."""
-        if self._pid != os.getpid():
-            self._after_fork()
-        deadline = time.monotonic() + BUSY_LIMIT_S
-        while True:
-            try:
-                with self._lock:  # never held across a pause
-                    return self._attempt(work)
-            except (sqlite3.Error, OSError) as error:
-                if not _is_busy(error):
-                    self.faults += 1
-                    self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
-                    with self._lock:
-                        self._drop()
-                    return default
-            if time.monotonic() > deadline:
-                self.faults += 1
-                return default
-            time.sleep(BUSY_PAUSE_S)
+    def _open(self) -> sqlite3.Connection:
+        return _open(self.path)
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._connection is None:
-            if time.monotonic() < self._reopen_at:
-                raise sqlite3.OperationalError("the runtime database was broken a moment ago")
-            self._connection = _open(self.path)
-        db = self._connection
+        """Along with the work, delete the leases that could not be deleted when they ended."""
         owed = list(self._owed)
-        db.execute("BEGIN IMMEDIATE")
-        try:
+
+        def with_owed(db: sqlite3.Connection) -> T:
             if owed:
                 db.executemany("DELETE FROM leases WHERE id = ?", [(one,) for one in owed])
-            result = work(db)
-            db.execute("COMMIT")
-        except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
+            return work(db)
+
+        result = super()._attempt(with_owed)
         for one in owed:
             self._owed.pop(one, None)
         return result
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
     def _after_fork(self) -> None:
-        if self._connection is not None:
-            self._inherited.append(self._connection)
-            self._connection = None
-        self._lock = threading.Lock()
+        super()._after_fork()
         self._owed = {}
-        self._pid = os.getpid()
         self._started = start_time(self._pid)
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+    db = connect(path)
     try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = OFF")
         db.executescript(SCHEMA)  # nothing is written where all is there
     except BaseException:
         db.close()
         raise
     return db
-
-
-def _is_busy(error: Exception) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) or 0
-    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 # ---- statements ----------------------------------------------------------------------------

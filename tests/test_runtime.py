@@ -310,7 +310,7 @@ def test_an_impossible_place_fails_no_request(tmp_path: Path) -> None:
 def test_a_database_broken_while_in_use_recovers(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kiroproxy.runtime.REOPEN_S", 0)
+    monkeypatch.setattr("kiroproxy.shared_db.REOPEN_S", 0)
     runtime = Runtime(path)
     admitted(runtime)
     assert runtime._connection is not None

@@ -3,15 +3,11 @@
 Each row holds what its request added to the conversation and what was answered; `previous` leads
 to the row before. The store is bounded in size and in age. It never fails a request: what cannot be
 stored is not stored, and what cannot be read is unknown.
-
-SQLite's own busy handler would stall the hub, so we retry with `time.sleep`, which gevent makes
-cooperative (design 5, "Where state lives").
 """
 
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,16 +16,13 @@ from typing import Any, Final, TypeVar
 import orjson
 
 from kiroproxy.dialects.jsontext import dumps
+from kiroproxy.shared_db import SharedDatabase, connect
 
 T = TypeVar("T")
 
 MAX_AGE_S: Final = 24 * 3600.0
 """Since a response was last gone on from."""
 LIMIT_BYTES: Final = 256 * 1024 * 1024
-BUSY_LIMIT_S: Final = 0.05
-BUSY_PAUSE_S: Final = 0.0005
-REOPEN_S: Final = 1.0
-"""A broken database is opened again at most this often."""
 MAX_CHAIN: Final = 10_000
 RUINED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -63,7 +56,7 @@ DELETE FROM responses WHERE id IN (
 """
 
 
-class ResponseStore:
+class ResponseStore(SharedDatabase):
     """Access to the shared file; one connection per process, opened after fork."""
 
     def __init__(
@@ -74,17 +67,10 @@ class ResponseStore:
         max_age_s: float = MAX_AGE_S,
         limit_bytes: int = LIMIT_BYTES,
     ) -> None:
-        self.path = path
-        self.faults = 0
+        super().__init__(path)
         self._clock = clock
         self._max_age_s = max_age_s
         self._limit_bytes = limit_bytes
-        self._connection: sqlite3.Connection | None = None
-        self._inherited: list[sqlite3.Connection] = []
-        """A parent's connections: kept, since closing them here would break its locks."""
-        self._reopen_at = 0.0
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
 
     def put(self, response: dict[str, Any], items: Sequence[Any]) -> None:
         """Store a response and its request's own items; the oldest ones make room."""
@@ -142,88 +128,25 @@ class ResponseStore:
 
         return self._transaction(work, False)
 
-    def close(self) -> None:
-        """Close this process's connection."""
-        with self._lock:
-            self._drop()
+    # ---- the file --------------------------------------------------------------------------
 
-    # ---- one transaction -------------------------------------------------------------------
-
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], default: T) -> T:
-        """Run `work` in a transaction; `default` if the database does not let us."""
-        if self._pid != os.getpid():
-            self._after_fork()
-        deadline = time.monotonic() + BUSY_LIMIT_S
-        while True:
-            try:
-                with self._lock:  # never held across a pause
-                    return self._attempt(work)
-            except (sqlite3.Error, OSError) as error:
-                if not _is_busy(error):
-                    self.faults += 1
-                    self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
-                    with self._lock:
-                        self._drop()
-                        if _code(error) in RUINED:
-                            _remove(self.path)  # no more than a cache
-                    return default
-            if time.monotonic() > deadline:
-                self.faults += 1
-                return default
-            time.sleep(BUSY_PAUSE_S)
-
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        if self._connection is None:
-            if time.monotonic() < self._reopen_at:
-                raise sqlite3.OperationalError("the database was broken a moment ago")
-            self._connection = _open(self.path)
-        db = self._connection
-        db.execute("BEGIN IMMEDIATE")
+    def _open(self) -> sqlite3.Connection:
+        """Open the file, and make it where it is missing, for our eyes only: prompts lie in it."""
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
+        db = connect(self.path)
         try:
-            result = work(db)
-            db.execute("COMMIT")
+            known = "SELECT 1 FROM sqlite_master WHERE name = 'responses'"
+            if db.execute(known).fetchone() is None:
+                db.executescript(SCHEMA)
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
+            db.close()
             raise
-        return result
+        return db
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
-    def _after_fork(self) -> None:
-        if self._connection is not None:
-            self._inherited.append(self._connection)
-            self._connection = None
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Open the file, and make it where it is missing, for our eyes only: prompts lie in it."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-    db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    try:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = OFF")
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'responses'").fetchone() is None:
-            db.executescript(SCHEMA)
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _code(error: Exception) -> int:
-    return (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
-
-
-def _is_busy(error: Exception) -> bool:
-    return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    def _broke(self, error: Exception) -> None:
+        if (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF in RUINED:
+            _remove(self.path)  # no more than a cache
 
 
 def _remove(path: Path) -> None:
