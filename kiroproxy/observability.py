@@ -63,6 +63,11 @@ DURATION = Histogram(
     ["route"],
     buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800),
 )
+PASSED_OVER = Counter(
+    "kiroproxy_upstream_events_passed_over_total",
+    "Events of Kiro with nothing for the client; `unknown` are new to this version.",
+    ["type"],
+)
 ENDINGS = Counter("kiroproxy_reply_endings_total", "How replies ended.", ["reason"])
 
 log: structlog.stdlib.BoundLogger = structlog.get_logger("kiroproxy")

@@ -15,16 +15,18 @@ from kiroproxy.conversation import Conversation, Failed, ReplyEvent
 from kiroproxy.credentials.pool import Lease
 from kiroproxy.errors import EventStreamError, KiroProxyError, TruncatedStream, UpstreamTimeout
 from kiroproxy.eventstream import Decoder
-from kiroproxy.kiro.events import parse_events
+from kiroproxy.kiro.events import INVALID_STATE, QUIET, parse_events
 from kiroproxy.kiro.models import Choice
 from kiroproxy.kiro.reply import Reply
 from kiroproxy.kiro.request import RequestSettings, build_request
+from kiroproxy.observability import PASSED_OVER, log
 from kiroproxy.token_count import Calibration
 from kiroproxy.transport import Exchange
 from kiroproxy.upstream import failover
 from kiroproxy.upstream.client import KiroClient
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+MAX_TOLD = 100
 NAMESPACE = uuid.UUID("5b2f8a52-3f0e-4d4e-9d0c-6b6b1d9a7c11")
 """Makes UUIDs of session names that are none: Kiro's clients send nothing else."""
 
@@ -198,6 +200,7 @@ def relay(
 
         def done(error: Exception | None) -> None:
             lease.release(error)
+            note_passed_over(reply)
             if reply.counted_input is not None:
                 calibration.learn(model, plain_estimate, reply.counted_input)
 
@@ -205,6 +208,21 @@ def relay(
         return stream
 
     return failover.run(attempt, pool, model)
+
+
+_told: set[str] = set()
+
+
+def note_passed_over(reply: Reply) -> None:
+    """Count the events that had nothing for the client; tell of each new kind once."""
+    for kind, count in reply.passed_over.items():
+        known = kind in QUIET or kind == INVALID_STATE
+        PASSED_OVER.labels(kind if known else "unknown").inc(count)
+        if kind == INVALID_STATE:
+            log.warning("Kiro reported an invalid state")
+        elif not known and kind not in _told and len(_told) < MAX_TOLD:
+            _told.add(kind)
+            log.debug("unknown event of Kiro", type=kind[:64])
 
 
 def conversation_id(session: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, cast
 import gevent
 import pytest
 
+import kiroproxy.relay as relay_module
 from kiroproxy import errors as e
 from kiroproxy.conversation import (
     Conversation,
@@ -24,6 +25,7 @@ from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.eventstream import build_event, build_exception
 from kiroproxy.http_body import BadChunk
+from kiroproxy.kiro.events import Unknown
 from kiroproxy.kiro.models import ModelSettings, choose_model
 from kiroproxy.kiro.reply import Expectations, Reply
 from kiroproxy.kiro.request import KiroRequest, RequestSettings
@@ -564,3 +566,26 @@ def test_conversation_ids() -> None:
 def test_what_only_looks_like_a_uuid(odd: str) -> None:
     made = conversation_id(odd)
     assert str(uuid.UUID(made)) == made
+
+
+def test_events_without_meaning_are_counted_and_new_ones_told_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Protocol notes 4.1: ignore, count, debug-log once."""
+    told: list[str] = []
+    monkeypatch.setattr(relay_module, "log", Log(told))
+    monkeypatch.setattr(relay_module, "_told", set())
+    for _ in range(2):
+        reply = Reply(Expectations())
+        kinds = ["brandNewEvent", "brandNewEvent", "citationEvent", "invalidStateEvent"]
+        reply.feed([Unknown(kind) for kind in kinds])
+        relay_module.note_passed_over(reply)
+    assert told.count("unknown event of Kiro") == 1
+    assert told.count("Kiro reported an invalid state") == 2
+
+
+class Log:
+    """Keeps what was said."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.debug = self.warning = lambda event, **_: told.append(event)

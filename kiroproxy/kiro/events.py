@@ -156,6 +156,24 @@ _DECODERS: dict[str, Callable[[bytes], Any]] = {
 }
 
 
+QUIET = frozenset(
+    {
+        "messageMetadataEvent",
+        "codeReferenceEvent",
+        "supplementaryWebLinksEvent",
+        "citationEvent",
+        "followupPromptEvent",
+        "codeEvent",
+        "intentsEvent",
+        "interactionComponentsEvent",
+        "toolResultEvent",
+        "dryRunSucceedEvent",
+    }
+)
+"""Known events that say nothing to a client (protocol notes 4.1)."""
+INVALID_STATE = "invalidStateEvent"
+
+
 def parse_events(frames: list[Frame]) -> list[KiroEvent]:
     """Name what each frame says. Never raises: a bad payload is an event, the last that counts."""
     events: list[KiroEvent] = []

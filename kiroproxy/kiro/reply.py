@@ -5,6 +5,7 @@ of design 4. A reply ends with exactly one `Stop` or one `Failed`.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,12 +75,14 @@ class _Call:
 class Reply:
     """The state machine of one reply.
 
-    `done` says that nothing more is to be read; `settle_s` how long to wait for stragglers.
+    `done` says that nothing more is to be read; `settle_s` how long to wait for stragglers;
+    `passed_over` counts events that had nothing for the client, by their types.
     """
 
     def __init__(self, expectations: Expectations) -> None:
         self.done = False
         self.input_tokens = expectations.input_tokens
+        self.passed_over: Counter[str] = Counter()
         self.settle_s: float | None = None
         self._expect = expectations
         self._splitter = ThinkingSplitter() if expectations.thinking else None
@@ -388,7 +391,8 @@ class Reply:
         self._fail(event.error, out)
 
     def _on_unknown(self, event: kiro.Unknown, out: list[ReplyEvent]) -> None:
-        """Nothing to say; the caller counts them."""
+        """Nothing for the client; the relay counts them."""
+        self.passed_over[event.type] += 1
 
     def _fail(self, error: Exception, out: list[ReplyEvent]) -> None:
         if not self._calls:  # a cut call stays open: its block never ends
