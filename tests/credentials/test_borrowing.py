@@ -48,7 +48,7 @@ def test_all_cooling_one_probe_a_second_the_others_are_told_when(
     bench = make(2)
     for id_ in (1, 2):
         lease = bench.pool.lease("m", only=id_)
-        lease.release(e.Throttled("429", retry_after_s=20.0 + id_))
+        lease.release(e.Throttled("429", retry_after_s=10.0 * (id_ + 1)))  # jitter: a tenth
     probe = bench.pool.lease("m")
     assert probe.credential.id == 1, "the one that ends first"
     with pytest.raises(e.Exhausted) as refused:
