@@ -4,7 +4,7 @@ PORT ?=
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo run test check format bench fuzz soak clean
+.PHONY: demo run test check format translations bench fuzz soak clean
 
 demo: .venv/.installed         ## simulator + proxy + one streamed request; PORT=8990
 	@exec $(BIN)/kiroproxy demo $(if $(PORT),--port $(PORT))
@@ -25,6 +25,9 @@ check: .venv/.installed-dev    ## everything that CI checks
 format: .venv/.installed-dev   ## repair what can be repaired
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+translations: .venv/.installed-dev ## compile what kiroproxy/translations holds
+	$(BIN)/pybabel -q compile --directory kiroproxy/translations
 
 bench: .venv/.installed-dev    ## the figures of docs/performance.md
 	$(BIN)/python -m tests.bench

@@ -1,18 +1,36 @@
-"""What all commands share: how they fail, and where configuration and credentials lie."""
+"""What all commands share: how they fail, speak and print, and where their files lie."""
 
-from collections.abc import Callable
+import contextlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from kiroproxy.cli.texts import translated
 from kiroproxy.errors import KiroProxyError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from kiroproxy.web.services import Services
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class PlainErrors(click.Command):
-    """Ends with one sentence on stderr and exit code 1 for every error of ours."""
+    """Ends with one sentence on stderr and exit code 1 for every error of ours.
+
+    Its help is in the user's language; `examples` are lines that can be pasted.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -20,6 +38,32 @@ class PlainErrors(click.Command):
             return super().invoke(ctx)
         except KiroProxyError as error:
             raise click.ClickException(str(error)) from error
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """One line of a group's help."""
+        self._translate()
+        return super().get_short_help_str(limit)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The whole page."""
+        self._translate()
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and parameter.help:
+                parameter.help = translated(parameter.help)
+        super().format_help(ctx, formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Examples, as they are typed."""
+        super().format_epilog(ctx, formatter)
+        if self.examples:
+            with formatter.section(translated("Examples")):
+                for line in self.examples:
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+    def _translate(self) -> None:
+        """A process has one language, so the texts may be replaced for good."""
+        if self.help:
+            self.help = translated(inspect.cleandoc(self.help))
 
 
 class Group(PlainErrors, click.Group):
@@ -48,3 +92,78 @@ def path_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def json_option(function: Function) -> Function:
+    """Add `--json` as `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(function)
+
+
+def print_json(value: Any) -> None:
+    """What `--json` prints: indented, letters of all languages as they are."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """A rich console; away from a terminal, and under `NO_COLOR`, without escape codes."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 10_000
+    return Console(file=stream, width=width, highlight=False, soft_wrap=width is not None)
+
+
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table without borders, headed in the user's language; cells are plain text."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(translated(column))
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console().print(table)
+
+
+@contextlib.contextmanager
+def open_services(config_path: Path | None, credentials_path: Path | None) -> "Iterator[Services]":
+    """The same parts that a worker of the server has, on the same files, beside it or without it.
+
+    Edits of the store are seen by a running server within a second. Warnings go to stderr.
+
+    Raises:
+        ConfigError: a setting is wrong.
+    """
+    from kiroproxy.app import build_services
+    from kiroproxy.config import load_config
+    from kiroproxy.observability import configure_logging
+
+    config = load_config({"config_path": config_path, "credentials_path": credentials_path})
+    level = "debug" if config.log_level == "debug" else "warn"
+    configure_logging(level, "console" if sys.stderr.isatty() else "auto")
+    services = build_services(config)
+    try:
+        yield services
+    finally:
+        services.pool.drain(5.0)  # a refresh that was begun is written
+
+
+def write_private(path: Path, content: str) -> None:
+    """Write a file that only its owner can read, whole or not at all.
+
+    Raises:
+        click.ClickException: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+        with os.fdopen(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        message = translated("{path} cannot be written: {why}")
+        raise click.ClickException(message.format(path=path, why=error.strerror)) from error

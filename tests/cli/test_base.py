@@ -1,9 +1,21 @@
 """How commands fail."""
 
+from pathlib import Path
+
 import click
+import pytest
 from click.testing import CliRunner
 
-from kiroproxy.cli.base import Group, PlainErrors, path_options
+from kiroproxy.cli.base import (
+    Group,
+    PlainErrors,
+    json_option,
+    open_services,
+    path_options,
+    print_json,
+    print_table,
+    write_private,
+)
 from kiroproxy.errors import ConfigError, StoreLocked
 
 
@@ -39,3 +51,46 @@ def test_path_options() -> None:
     result = CliRunner().invoke(shows, ["-c", "a", "--credentials", "b"])
     assert result.stdout == "a b\n"
     assert CliRunner().invoke(shows, ["--config", "a"]).stdout == "a None\n"
+
+
+def test_examples_stand_below_the_help() -> None:
+    @click.command(cls=PlainErrors, examples=["kiroproxy shows --json"])
+    @json_option
+    def shows(as_json: bool) -> None:
+        """Show."""
+        print_json({"名": 1} if as_json else {})
+
+    result = CliRunner().invoke(shows, ["--help"])
+    assert result.stdout.endswith("Examples:\n  kiroproxy shows --json\n")
+    assert CliRunner().invoke(shows, ["--json"]).stdout == '{\n  "名": 1\n}\n'
+
+
+def test_tables_away_from_a_terminal_are_plain_and_whole() -> None:
+    @click.command(cls=PlainErrors)
+    def shows() -> None:
+        print_table(("id", "reason"), [(1, "x" * 300), (None, "[bold]as it is")])
+
+    result = CliRunner().invoke(shows)
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["id", "reason"],
+        ["1", "x" * 300],
+        ["[bold]as", "it", "is"],
+    ]
+
+
+def test_private_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "export.json"
+    target.write_text("old")
+    write_private(target, "new")
+    assert target.read_text() == "new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(click.ClickException, match="cannot be written"):
+        write_private(tmp_path / "missing" / "export.json", "new")
+    assert [one.name for one in tmp_path.iterdir()] == ["export.json"]
+
+
+def test_commands_get_the_parts_of_a_worker(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"apiKey": "sk-test"}')
+    (tmp_path / "credentials.json").write_text('[{"refreshToken": "%s"}]' % ("r" * 120))
+    with open_services(tmp_path / "config.json", tmp_path / "credentials.json") as services:
+        assert [one.id for one in services.pool.roster().credentials] == [1]

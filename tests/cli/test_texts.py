@@ -1,0 +1,56 @@
+"""English and Chinese by `LANG`."""
+
+import gettext
+import os
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.mofile import read_mo
+from babel.messages.pofile import read_po
+
+from kiroproxy.cli.texts import TRANSLATIONS, counted, translated
+
+CATALOGUE = TRANSLATIONS / "zh" / "LC_MESSAGES"
+
+
+def run(*arguments: str, **environment: str) -> str:
+    """What the command line prints in an environment."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("LANG", "LANGUAGE", "LC_ALL", "LC_MESSAGES")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "kiroproxy", *arguments],
+        capture_output=True,
+        env=kept | {"PYTHONUTF8": "1"} | environment,
+        check=True,
+    )
+    return done.stdout.decode()
+
+
+def test_the_language_is_the_environments() -> None:
+    for chinese in ({"LANG": "zh_CN.UTF-8"}, {"LC_ALL": "zh_TW", "LANG": "en_US"}):
+        assert "显示此帮助并退出" in run("--help", **chinese)
+        assert "用 Kiro 订阅" in run("--help", **chinese)
+    for english in ({}, {"LANG": "en_GB.UTF-8"}, {"LANG": "C"}, {"LANG": "fr_FR.UTF-8"}):
+        assert "Show this message and exit." in run("--help", **english)
+
+
+def test_the_compiled_catalogue_is_in_step() -> None:
+    """`make translations` was run after the last edit."""
+    source = read_po(BytesIO((CATALOGUE / "messages.po").read_bytes()))
+    with (CATALOGUE / "messages.mo").open("rb") as file:
+        compiled = read_mo(file)
+    assert {m.id: m.string for m in compiled if m.id} == {
+        m.id: m.string for m in source if m.id and m.string
+    }
+
+
+def test_a_sentence_without_translation_stays() -> None:
+    assert translated("No one has translated this") == "No one has translated this"
+    assert translated("") == ""
+    assert counted("{n} row", "{n} rows", 2).format(n=2) == "2 rows"
+    assert Path(gettext.bindtextdomain("messages")) == TRANSLATIONS
