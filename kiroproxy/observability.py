@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
+import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
 _rich = sys.modules.get("rich")
@@ -81,7 +82,7 @@ def configure_logging(level: str, log_format: str = "auto", stream: TextIO | Non
     out = stream or sys.stderr
     threshold = LEVELS.get(level, logging.INFO)
     console = log_format == "console" or (log_format == "auto" and out.isatty())
-    renderer: Any = structlog.processors.JSONRenderer()
+    renderer: Any = render_json
     if console:
         plain = structlog.dev.plain_traceback  # the others print the values of variables
         renderer = structlog.dev.ConsoleRenderer(exception_formatter=plain)
@@ -112,6 +113,18 @@ def configure_logging(level: str, log_format: str = "auto", stream: TextIO | Non
     root = logging.getLogger()
     root.handlers = [one for one in root.handlers if not isinstance(one, _Handler)] + [handler]
     logging.getLogger("kiroproxy").setLevel(threshold)
+
+
+_encode = msgspec.json.Encoder(enc_hook=repr).encode
+_render_slowly = structlog.processors.JSONRenderer()
+
+
+def render_json(logger: Any, method: str, event: MutableMapping[str, Any]) -> str | bytes:
+    """One line of JSON; the standard library takes what msgspec refuses."""
+    try:
+        return _encode(event).decode()
+    except (TypeError, ValueError, RecursionError):
+        return _render_slowly(logger, method, event)
 
 
 class _Handler(logging.StreamHandler[TextIO]):

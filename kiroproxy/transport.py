@@ -28,6 +28,8 @@ from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
 
 READ_BYTES = 65536
+_HOSTS = 1000
+"""So many hosts' pools an adapter remembers."""
 FILE_BUFFER_BYTES = 8192
 """Of http.client's file object, which holds what came along with the headers."""
 SEND_S = 120.0
@@ -118,7 +120,44 @@ def _mixed(pool: type[Any]) -> type[Any]:
 
 
 class _Adapter(requests.adapters.HTTPAdapter):
-    """Puts our pools into all of urllib3's managers: direct, HTTP proxy and SOCKS."""
+    """Puts our pools into all of urllib3's managers: direct, HTTP proxy and SOCKS.
+
+    It also remembers what requests would work out anew for each call, a third of the call's cost:
+    which pool serves a host, the path of a URL. An adapter serves one `Route`, so a host is reached
+    either directly or by the one proxy, with the one CA bundle.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._known: dict[str, Any] = {}
+
+    def get_connection_with_tls_context(self, request: Any, *args: Any, **kwargs: Any) -> Any:
+        """The pool of the URL's host, unless it was closed to make room for others."""
+        host = request.url[: request.url.find("/", 8)]  # behind http:// or https://
+        pool = self._known.get(host)
+        if pool is None or pool.pool is None:
+            pool = super().get_connection_with_tls_context(request, *args, **kwargs)
+            verify = kwargs.get("verify", args[0] if args else True)
+            super().cert_verify(pool, request.url, verify, None)  # type: ignore[no-untyped-call]
+            if len(self._known) >= _HOSTS:
+                self._known.clear()
+            self._known[host] = pool
+        return pool
+
+    def cert_verify(self, *args: Any) -> None:
+        """Done once, when the pool was made."""
+
+    def request_url(self, request: Any, proxies: Any) -> str:
+        """The path of the request line, or the whole URL for a proxy."""
+        return super().request_url(request, proxies) if proxies else _path(request.url)
+
+    def build_response(self, request: Any, response: Any) -> requests.Response:
+        """The little that `Exchange` reads: no cookies, no history."""
+        answer = requests.Response()
+        answer.status_code = response.status
+        answer.headers = response.headers
+        answer.raw = response
+        return answer
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
@@ -130,6 +169,13 @@ class _Adapter(requests.adapters.HTTPAdapter):
         if not known:
             _mix_into(manager)
         return manager
+
+
+@functools.lru_cache(maxsize=256)
+def _path(url: str) -> str:
+    prepared = requests.PreparedRequest()
+    prepared.url = url
+    return prepared.path_url
 
 
 def _mix_into(manager: Any) -> None:
@@ -300,7 +346,6 @@ class Transport:
         session.trust_env = False
         session.headers.clear()
         session.verify = route.verify or True
-        session.max_redirects = 0
         adapter = _Adapter(pool_connections=10, pool_maxsize=pool_size, max_retries=0)
         session.mount("http://", adapter)
         session.mount("https://", adapter)
@@ -317,13 +362,14 @@ class Transport:
         try:
             proxied = route.proxy_url and not bypasses(call.host, route.no_proxy)
             proxies = {"http": route.proxy_url, "https": route.proxy_url} if proxied else {}
-            response = session.send(
-                call.prepare(),
+            prepared = call.prepare()
+            # not session.send, whose cookies, hooks and redirects nobody wants
+            response = session.get_adapter(prepared.url or "").send(
+                prepared,
                 stream=True,
                 timeout=(connect_timeout_s, timeout_s),
-                allow_redirects=False,
                 proxies=proxies,
-                verify=session.verify,
+                verify=route.verify or True,
             )
         except requests.Timeout as error:
             where = "connect" if isinstance(error, requests.ConnectTimeout) else "answer"
@@ -336,6 +382,9 @@ class Transport:
                 getattr(one, "kiroproxy_kept", False) for one in _chain(error)
             )
             raise unreachable from error
+        if response.is_redirect:
+            response.close()
+            raise Unreachable(f"{call.host} answered with a redirect, which is not followed")
         return Exchange(response)
 
     def open(
@@ -485,7 +534,6 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (requests.exceptions.InvalidHeader, "a header for {host} holds bytes that no header may hold"),
     (UnicodeError, "a header for {host} holds bytes that no header may hold"),
     (ValueError, "{host} cannot be called: check the address"),
-    (requests.TooManyRedirects, "{host} answered with a redirect, which is not followed"),
     (urllib3.exceptions.NameResolutionError, "the name {host} cannot be resolved"),
     (ConnectionRefusedError, "{host} refused the connection"),
     (ConnectionError, "{host} closed the connection without an answer"),

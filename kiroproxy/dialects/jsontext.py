@@ -1,5 +1,6 @@
 """JSON in and out, by the rules of the genuine API (design, Q14)."""
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -9,6 +10,9 @@ from kiroproxy.conversation import Json
 from kiroproxy.errors import InvalidRequest
 
 MAX_DEPTH = 200
+dump_text: Callable[[str], bytes] = msgspec.json.Encoder().encode
+"""A JSON string, in the bytes that orjson would give. orjson fills a buffer of a kilobyte and has
+it shrunk; where many are kept until they are joined that costs 1300 ns each, and this 70."""
 _decode = msgspec.json.Decoder().decode
 
 

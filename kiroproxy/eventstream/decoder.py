@@ -15,6 +15,7 @@ from kiroproxy.eventstream.frame import (
     lengths_agree,
     parse_body,
     parse_prelude,
+    parse_run,
 )
 
 FAULT_LIMIT = 5
@@ -101,6 +102,13 @@ class Decoder:
         if self._scanning:
             at = self._scan(data, 0)
         while end - at >= PRELUDE_BYTES:
+            if (
+                self._compute is not None
+                and (after := parse_run(data, at, self._compute, frames)) > at
+            ):
+                at = after
+                self._faults_in_a_row = 0
+                continue
             offset = self._offset + at
             total_length = 0
             try:

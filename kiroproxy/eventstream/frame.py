@@ -14,7 +14,7 @@ import msgspec
 
 from kiroproxy.errors import BadChecksum, BadLength, FrameTooLarge, TruncatedStream
 from kiroproxy.eventstream.checksum import Checksum, ChecksumFunction
-from kiroproxy.eventstream.headers import Headers, build_headers, parse_headers
+from kiroproxy.eventstream.headers import Headers, build_headers, familiar, parse_headers
 
 PRELUDE_BYTES = 12
 OVERHEAD_BYTES = PRELUDE_BYTES + 4
@@ -24,6 +24,8 @@ HEADERS_LIMIT_BYTES = 128 * 1024
 FRAME_LIMIT_BYTES = 16 * 1024 * 1024
 """Both as in aws-c-event-stream; Kiro's frames have tens to hundreds of bytes."""
 
+_RUN_LIMIT = 64 * 1024
+"""Larger frames are not worth a short cut."""
 _PRELUDE = struct.Struct(">III")
 _U32 = struct.Struct(">I")
 
@@ -110,6 +112,33 @@ def parse_body(
     headers_end = 4 + headers_length
     headers = parse_headers(body[4:headers_end], offset + PRELUDE_BYTES)
     return Frame(headers, body[headers_end:])
+
+
+def parse_run(data: bytes, at: int, checksum: ChecksumFunction, frames: list[Frame]) -> int:
+    """Append the frames at `at` and after; return where the first one is that needs a closer look.
+
+    Such a one is cut, faulty, or has headers that no frame had before: `parse_prelude` and
+    `parse_body` say the same of all others, at twice the cost.
+    """
+    end = len(data)
+    prelude, word, append = _PRELUDE.unpack_from, _U32.unpack_from, frames.append
+    while end - at >= OVERHEAD_BYTES:
+        total_length, headers_length, running = prelude(data, at)
+        stop = at + total_length - 4
+        if stop + 4 > end or not headers_length + OVERHEAD_BYTES <= total_length <= _RUN_LIMIT:
+            break
+        body = data[at + 8 : stop]
+        if (
+            checksum(data[at : at + 8], 0) != running
+            or checksum(body, running) != word(data, stop)[0]
+        ):
+            break
+        headers = familiar(body[4 : 4 + headers_length])
+        if headers is None:
+            break
+        append(Frame(headers, body[4 + headers_length :]))
+        at = stop + 4
+    return at
 
 
 def parse_frame(data: bytes, checksum: Checksum = Checksum.CRC32) -> Frame:

@@ -92,6 +92,8 @@ def parse_headers(block: bytes, offset: int = 0) -> Headers:
 
 
 _memo: dict[bytes, Headers] = {}
+familiar: Callable[[bytes], Headers | None] = _memo.get
+"""The parsed form of a block that was read before, if it is remembered."""
 
 
 def _parse_block(block: bytes, offset: int) -> Headers:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
-import orjson
 
 from kiroproxy.conversation import (
     Failed,
@@ -27,6 +26,7 @@ from kiroproxy.conversation import (
     WebSearchResult,
 )
 from kiroproxy.dialects.anthropic.errors import error_event
+from kiroproxy.dialects.jsontext import dump_text, dumps
 from kiroproxy.dialects.sse import PING, named_event
 
 OUR_SIGNATURE = "a2lyb3Byb3h5LXRob3VnaHRzLWZyb20tdGV4dA=="
@@ -66,9 +66,9 @@ class AnthropicStream:
             if kind is TextDelta:
                 if self._open != "text":
                     self._start_block(out, "text", _TEXT, "text_delta", "text")
-                out += (self._prefix, orjson.dumps(event.text), _END)  # type: ignore[union-attr]
+                out += (self._prefix, dump_text(event.text), _END)  # type: ignore[union-attr]
             elif kind is ToolInputDelta:
-                out += (self._prefix, orjson.dumps(event.json), _END)  # type: ignore[union-attr]
+                out += (self._prefix, dump_text(event.json), _END)  # type: ignore[union-attr]
             else:
                 _RENDER[kind](self, event, out)
         return b"".join(out)
@@ -113,7 +113,7 @@ class AnthropicStream:
     def _think(self, event: ThinkingDelta, out: list[bytes]) -> None:
         if self._open != "thinking":
             self._start_block(out, "thinking", _THINKING, "thinking_delta", "thinking")
-        out += (self._prefix, orjson.dumps(event.text), _END)
+        out += (self._prefix, dump_text(event.text), _END)
 
     def _end_thinking(self, event: ThinkingEnd, out: list[bytes]) -> None:
         if self._open != "thinking":
@@ -134,7 +134,7 @@ class AnthropicStream:
     def _server_tool(self, event: ServerToolUse, out: list[bytes]) -> None:
         block = server_tool_block(event) | {"input": {}}
         self._start_block(out, "server", block, "input_json_delta", "partial_json")
-        out += (self._prefix, orjson.dumps(orjson.dumps(event.input).decode()), _END)
+        out += (self._prefix, dump_text(dumps(event.input).decode()), _END)
         self._stop_block(out)
 
     def _search_result(self, event: WebSearchResult, out: list[bytes]) -> None:

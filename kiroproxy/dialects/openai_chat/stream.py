@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from kiroproxy.conversation import (
     Failed,
     RedactedThinkingBlock,
@@ -26,7 +24,7 @@ from kiroproxy.conversation import (
     Usage,
     WebSearchResult,
 )
-from kiroproxy.dialects.jsontext import dumps
+from kiroproxy.dialects.jsontext import dump_text, dumps
 from kiroproxy.dialects.openai_chat.errors import error_chunk
 from kiroproxy.dialects.openai_chat.request import ChatRequest
 from kiroproxy.dialects.openai_common import PING, Thoughts, prompt_count
@@ -92,9 +90,9 @@ class ChatStream:
         for event in events:
             kind = type(event)
             if kind is TextDelta:
-                out += (self._text, orjson.dumps(event.text), self._text_end)  # type: ignore[union-attr]
+                out += (self._text, dump_text(event.text), self._text_end)  # type: ignore[union-attr]
             elif kind is ToolInputDelta and self._custom is None:
-                out += (self._input, orjson.dumps(event.json), self._input_end)  # type: ignore[union-attr]
+                out += (self._input, dump_text(event.json), self._input_end)  # type: ignore[union-attr]
             else:
                 _RENDER[kind](self, event, out)
         return b"".join(out)
@@ -106,7 +104,7 @@ class ChatStream:
     def _think(self, event: ThinkingDelta, out: list[bytes]) -> None:
         if event.text:
             self._thoughts.add(event.text)
-            delta = b'{"reasoning_content":%s}' % orjson.dumps(event.text)
+            delta = b'{"reasoning_content":%s}' % dump_text(event.text)
             out += (self._before, delta, self._after)
 
     def _start_tool(self, event: ToolUseStart, out: list[bytes]) -> None:
@@ -128,11 +126,11 @@ class ChatStream:
     def _custom_input(self, event: ToolInputDelta, out: list[bytes]) -> None:
         assert self._custom is not None  # noqa: S101 - else `feed` has rendered it
         if text := self._custom.feed(event.json):
-            out += (self._input, orjson.dumps(text), self._input_end)
+            out += (self._input, dump_text(text), self._input_end)
 
     def _end_tool(self, event: ToolUseEnd, out: list[bytes]) -> None:
         if self._custom is not None and event.complete and (text := self._custom.close()):
-            out += (self._input, orjson.dumps(text), self._input_end)
+            out += (self._input, dump_text(text), self._input_end)
         self._custom = None
 
     def _stop(self, event: Stop, out: list[bytes]) -> None:

@@ -7,8 +7,6 @@ is rendered once per item, but for its sequence number.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import orjson
-
 from kiroproxy.conversation import (
     Failed,
     Json,
@@ -27,6 +25,7 @@ from kiroproxy.conversation import (
     WebSearchResult,
 )
 from kiroproxy.dialects.anthropic.stream import OUR_SIGNATURE
+from kiroproxy.dialects.jsontext import dump_text, dumps
 from kiroproxy.dialects.openai_common import PING, Thoughts, prompt_count
 from kiroproxy.dialects.openai_responses.errors import error_fields, response_error
 from kiroproxy.dialects.openai_responses.request import ENCRYPTED, SOURCES, ResponsesRequest
@@ -158,7 +157,7 @@ class ResponsesStream:
 
     def _prepare(self, name: str, after: bytes, /, **place: Json) -> None:
         """Render what surrounds the deltas of the open item."""
-        shown = orjson.dumps(self._place(**place))[1:-1]
+        shown = dumps(self._place(**place))[1:-1]
         self._prefix = b'event: %s\ndata: {"type":"%s","sequence_number":' % (
             name.encode(),
             name.encode(),
@@ -170,7 +169,7 @@ class ResponsesStream:
         self._sequence += 1
         self._pieces.append(text)
         number = b"%d" % self._sequence
-        out += (self._prefix, number, self._middle, orjson.dumps(text), self._end)
+        out += (self._prefix, number, self._middle, dump_text(text), self._end)
 
     def _close(self, out: list[bytes], status: str) -> None:
         """End the open item. A tool call that is still open was cut: it is never done."""
