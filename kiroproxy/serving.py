@@ -29,6 +29,9 @@ from kiroproxy.credentials.stores.durable import network_filesystem
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.errors import ConfigError, CredentialError
 
+YOUNG_OBJECTS = 10_000
+"""So many new containers until the garbage collector looks for cycles among them. Python's 700 are
+used up several times in a request; these come to a megabyte."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
 HOUSEKEEPING_S = 20.0
@@ -291,6 +294,7 @@ def post_worker_init(worker: Any) -> None:
     """
     gc.enable()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     _keep_house(worker)
 
 

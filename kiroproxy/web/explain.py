@@ -1,7 +1,9 @@
 """Why a request went where it went: headers of each answer, and `GET /api/admin/explain/<id>`."""
 
+import functools
 import math
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 
 from flask import Blueprint, Flask, Response, g, request
 
@@ -47,9 +49,15 @@ def install(app: Flask) -> None:
         return response
 
 
+@functools.lru_cache(maxsize=64)
+def _timestamp(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _add_limits(response: Response, limits: Limits) -> None:
     """The names under which the genuine API tells them; places are what we count."""
-    reset = datetime.now(UTC) + timedelta(seconds=limits.reset_s)
     response.headers["anthropic-ratelimit-requests-limit"] = str(limits.places)
     response.headers["anthropic-ratelimit-requests-remaining"] = str(limits.free)
-    response.headers["anthropic-ratelimit-requests-reset"] = f"{reset:%Y-%m-%dT%H:%M:%SZ}"
+    response.headers["anthropic-ratelimit-requests-reset"] = _timestamp(
+        int(time.time() + limits.reset_s)
+    )
