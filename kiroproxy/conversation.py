@@ -4,7 +4,6 @@ Going up, a client's request becomes a `Conversation`. Coming down, Kiro's event
 `ReplyEvent`s. This module holds values only: no IO, no decisions.
 """
 
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -15,15 +14,13 @@ Json = Any
 # ---- going up ------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class Text:
+class Text(msgspec.Struct):
     """Plain text of a turn."""
 
     text: str
 
 
-@dataclass(slots=True)
-class Image:
+class Image(msgspec.Struct):
     """An image as base64 text, or as a URL to be fetched; `where` names its place for errors."""
 
     data: str
@@ -31,23 +28,20 @@ class Image:
     url: str = ""
 
 
-@dataclass(slots=True)
-class Thinking:
+class Thinking(msgspec.Struct):
     """Reasoning of an earlier assistant turn; `signature` is empty where the client had none."""
 
     text: str
     signature: str = ""
 
 
-@dataclass(slots=True)
-class RedactedThinking:
+class RedactedThinking(msgspec.Struct):
     """Encrypted reasoning of an earlier turn, base64."""
 
     data: str
 
 
-@dataclass(slots=True)
-class ToolUse:
+class ToolUse(msgspec.Struct):
     """A tool call of an earlier assistant turn."""
 
     id: str
@@ -55,8 +49,7 @@ class ToolUse:
     input: dict[str, Json]
 
 
-@dataclass(slots=True)
-class ToolResult:
+class ToolResult(msgspec.Struct):
     """What the client's tool answered."""
 
     tool_use_id: str
@@ -67,16 +60,14 @@ class ToolResult:
 Block = Text | Image | Thinking | RedactedThinking | ToolUse | ToolResult
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct):
     """One turn. `system` turns stand in place: they refer to what comes before them."""
 
     role: Literal["user", "assistant", "system"]
     content: list[Block]
 
 
-@dataclass(slots=True)
-class Tool:
+class Tool(msgspec.Struct):
     """A tool that the model may call; `input_schema` is JSON Schema as the client sent it."""
 
     name: str
@@ -84,8 +75,7 @@ class Tool:
     input_schema: Json
 
 
-@dataclass(slots=True)
-class ToolChoice:
+class ToolChoice(msgspec.Struct):
     """Which tools may or must be called; Kiro has no such field, it is emulated."""
 
     kind: Literal["auto", "any", "tool", "none"] = "auto"
@@ -93,8 +83,7 @@ class ToolChoice:
     parallel: bool = True
 
 
-@dataclass(slots=True)
-class ThinkingMode:
+class ThinkingMode(msgspec.Struct):
     """How much the model shall think. `budget_tokens` is 0 where the client named none."""
 
     kind: Literal["disabled", "enabled", "adaptive"] = "disabled"
@@ -102,18 +91,17 @@ class ThinkingMode:
     effort: str = ""
 
 
-@dataclass(slots=True)
-class Conversation:
+class Conversation(msgspec.Struct):
     """A whole request, whichever API it came through."""
 
     model: str
     messages: list[Message]
-    system: list[str] = field(default_factory=list)
-    tools: list[Tool] = field(default_factory=list)
-    tool_choice: ToolChoice = field(default_factory=ToolChoice)
-    thinking: ThinkingMode = field(default_factory=ThinkingMode)
+    system: list[str] = msgspec.field(default_factory=list)
+    tools: list[Tool] = msgspec.field(default_factory=list)
+    tool_choice: ToolChoice = msgspec.field(default_factory=ToolChoice)
+    thinking: ThinkingMode = msgspec.field(default_factory=ThinkingMode)
     max_tokens: int = 0
-    stop_sequences: list[str] = field(default_factory=list)
+    stop_sequences: list[str] = msgspec.field(default_factory=list)
     stream: bool = False
     session: str = ""
     json_schema: Json = None

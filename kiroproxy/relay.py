@@ -9,7 +9,8 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+
+import msgspec
 
 from kiroproxy.conversation import Conversation, Failed, ReplyEvent
 from kiroproxy.credentials.pool import Lease
@@ -31,8 +32,7 @@ NAMESPACE = uuid.UUID("5b2f8a52-3f0e-4d4e-9d0c-6b6b1d9a7c11")
 """Makes UUIDs of session names that are none: Kiro's clients send nothing else."""
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """Seconds: `firstFrameWaitSec`, `pingIntervalSec`, `idleTimeoutSec`."""
 
     first_frame_s: float = 5.0

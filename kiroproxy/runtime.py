@@ -17,9 +17,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from kiroproxy.shared_db import SharedDatabase, connect
 
@@ -86,8 +88,7 @@ CREATE TABLE IF NOT EXISTS traces (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Ticket:
+class Ticket(msgspec.Struct, frozen=True):
     """An admitted request. `id` 0 was admitted without the database.
 
     `cooling`: it was admitted although its credential rests, so that its success ends the rest.
@@ -101,8 +102,7 @@ class Ticket:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What is wrong with a credential; one without a state is well.
 
     `failures` in a row are its own (refused tokens), `faults` in a row are the server's.
@@ -119,13 +119,12 @@ class State:
 _WELL: Final = State()
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """What the host's workers know at the moment of a decision."""
 
     now: float = 0.0
-    in_flight: Mapping[int, int] = field(default_factory=dict)
-    states: Mapping[int, State] = field(default_factory=dict)
+    in_flight: Mapping[int, int] = msgspec.field(default_factory=dict)
+    states: Mapping[int, State] = msgspec.field(default_factory=dict)
     pinned: int | None = None
     ahead: int = 0
     """Requests that have waited for longer."""
@@ -133,8 +132,7 @@ class Shared:
     """Until the group's rate allows another request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to do with a request: take a credential, or none (`credential_id` 0).
 
     `wait` joins the queue, `pin` binds the conversation to the credential.
@@ -147,8 +145,7 @@ class Decision:
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(msgspec.Struct, frozen=True):
     """At most `qps` requests a second, `burst` at once, for everything called `name`."""
 
     name: str
@@ -156,8 +153,7 @@ class Rate:
     burst: float
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(msgspec.Struct, frozen=True):
     """Who asks to be admitted: for pins, for the queue, and for a group's rate.
 
     `waiter` is the place in the queue that it has already, `until` when it gives up waiting.
@@ -170,8 +166,10 @@ class Demand:
     rate: Rate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+NO_DEMAND = Demand()
+
+
+class Admission(msgspec.Struct, frozen=True):
     """The outcome: a ticket, or a place in the queue, or neither; and what it was decided on."""
 
     ticket: Ticket | None
@@ -179,8 +177,7 @@ class Admission:
     shared: Shared
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(msgspec.Struct, frozen=True):
     """What an outcome does to a credential's state.
 
     `failed` None leaves the count of failures in a row alone, False resets everything.
@@ -192,8 +189,7 @@ class Note:
     why: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(msgspec.Struct, frozen=True):
     """How a credential has been used; `seconds` is the sum of its calls' durations."""
 
     requests: int = 0
@@ -230,7 +226,7 @@ class Runtime(SharedDatabase):
 
     # ---- a request -------------------------------------------------------------------------
 
-    def admit(self, decide: Callable[[Shared], Decision], demand: Demand = Demand()) -> Admission:
+    def admit(self, decide: Callable[[Shared], Decision], demand: Demand = NO_DEMAND) -> Admission:
         """Let `decide` choose on what all workers know, and take what it chose.
 
         `decide` does no IO: it runs inside the transaction. If it is full everywhere, places of

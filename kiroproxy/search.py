@@ -6,10 +6,10 @@ client both look the same: `server_tool_use` and `web_search_tool_result` blocks
 
 import secrets
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 
 import gevent
 import msgspec
+from msgspec.structs import replace
 
 from kiroproxy.conversation import (
     Block,
@@ -40,12 +40,11 @@ Search = Callable[[str], list[SearchHit]]
 OpenReply = Callable[[Conversation], ReplyStream]
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     """The model's call of the search, put together from its fragments."""
 
     id: str
-    parts: list[str] = field(default_factory=list)
+    parts: list[str] = msgspec.field(default_factory=list)
 
     @property
     def query(self) -> str:
@@ -236,13 +235,12 @@ class SearchLoopStream:
         self._stream.close()
 
 
-@dataclass(slots=True)
-class _Round:
+class _Round(msgspec.Struct):
     """What one reply of the model came to."""
 
-    texts: list[str] = field(default_factory=list)
-    calls: list[_Call] = field(default_factory=list)
-    answered: list[tuple[_Call, str]] = field(default_factory=list)
+    texts: list[str] = msgspec.field(default_factory=list)
+    calls: list[_Call] = msgspec.field(default_factory=list)
+    answered: list[tuple[_Call, str]] = msgspec.field(default_factory=list)
     open: _Call | None = None
     client_calls: int = 0
 

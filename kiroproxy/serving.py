@@ -142,6 +142,7 @@ def gunicorn_settings() -> dict[str, Any]:
         "loglevel": {"warn": "warning"}.get(config.log_level, config.log_level),
         "on_starting": on_starting,
         "when_ready": when_ready,
+        "post_fork": post_fork,
         "child_exit": child_exit,
         "worker_exit": worker_exit,
         "post_worker_init": post_worker_init,
@@ -255,7 +256,8 @@ def wipe_metrics(directory: Path) -> None:
 @survivable
 def when_ready(server: Any) -> None:
     """Say where everything lies (X15) and what looked odd."""
-    gc.enable()  # the master's too: its configuration file turned it off for the imports
+    gc.freeze()  # what the master imported stays, and need not be walked nor copied by workers
+    gc.enable()  # its configuration file turned it off for the imports
     config = _master.config
     if config is None:
         return
@@ -284,6 +286,12 @@ def _guard_reload(server: Any) -> None:
         reload()
 
     server.reload = checked_reload
+
+
+@survivable
+def post_fork(server: Any, worker: Any) -> None:
+    """The worker imports the application next, which makes no garbage either."""
+    gc.disable()
 
 
 @survivable

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flask import url_for
 from flask.testing import FlaskClient
 
 from kiroproxy.app import build_services, create_app
@@ -134,3 +135,10 @@ def test_s175_and_only_those(client: FlaskClient, path: str) -> None:
     headers = {"origin": "https://app.example", "access-control-request-method": "GET"}
     for answer in (client.get(path, headers=headers), client.options(path, headers=headers)):
         assert "access-control-allow-origin" not in answer.headers
+
+
+def test_addresses_are_built_when_asked_for(client: FlaskClient) -> None:
+    """Rules compile their builders late."""
+    with client.application.test_request_context():
+        assert url_for("v1.one_model", model_id="a/b c") == "/v1/models/a/b%20c"
+        assert url_for("health.health", full="yes") == "/health?full=yes"

@@ -6,8 +6,10 @@ Source: design 5, "Choosing a credential"; S106 to S116.
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.policy import (
@@ -49,8 +51,7 @@ REST_ERRORS: Final[Mapping[str, type[NoCredential]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """How many requests a group can serve at once, how many more now, and when more can."""
 
     places: int

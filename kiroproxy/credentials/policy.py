@@ -5,10 +5,11 @@ Source: design 5, "Choosing a credential"; protocol 5.5 and 8; S95, S101, S106 t
 
 import math
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Final, Literal
+
+import msgspec
 
 from kiroproxy.credentials.model import Credential
 from kiroproxy.errors import (
@@ -81,16 +82,14 @@ def freshness(credential: Credential, now: datetime) -> Freshness:
 # ---- who may be chosen at all --------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Skip:
+class Skip(msgspec.Struct, frozen=True):
     """Why a credential was passed over, in words for the operator."""
 
     id: int
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A credential that may serve, its rank (lower goes first) and its number of places."""
 
     credential: Credential
@@ -99,8 +98,7 @@ class Candidate:
     places: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True):
     """The candidates for one model and group, best first, and why the others are none."""
 
     order: tuple[Candidate, ...]
@@ -115,12 +113,14 @@ class Ranking:
         return one.credential if one is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
+class Capabilities(msgspec.Struct, frozen=True):
     """What is known of models: pairs that upstream refused, and credentials without Opus."""
 
     lacks: Collection[tuple[int, str]] = frozenset()
     no_opus: Collection[int] = frozenset()
+
+
+NOTHING_KNOWN = Capabilities()
 
 
 class Roster:
@@ -134,7 +134,7 @@ class Roster:
         mode: Mode = "priority",
         max_concurrent: int = 8,
         group_priority: Mapping[str, int] | None = None,
-        capabilities: Capabilities = Capabilities(),
+        capabilities: Capabilities = NOTHING_KNOWN,
     ) -> None:
         self.credentials = tuple(credentials)
         self.mode = mode
@@ -212,8 +212,7 @@ def disabled_reason(credential: Credential, now: datetime) -> str:
 # ---- choosing ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """What is known at the moment of a choice.
 
     `unready` are those whose token is unusable, with the reason; `used` tells when each was used
@@ -221,14 +220,13 @@ class View:
     """
 
     roster: Roster
-    shared: Shared = Shared()  # noqa: RUF009 - a constant
-    unready: Mapping[int, str] = field(default_factory=dict)
-    used: Mapping[int, float] = field(default_factory=dict)
+    shared: Shared = Shared()
+    unready: Mapping[int, str] = msgspec.field(default_factory=dict)
+    used: Mapping[int, float] = msgspec.field(default_factory=dict)
     cost: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """The chosen credential, or None, and those that were passed over.
 
     `pin`: the conversation stays with it, unless its own one is only busy for now.
@@ -359,15 +357,14 @@ def _none_fits(view: View, ranking: Ranking, spoilt: Mapping[int, str], now: flo
 # ---- judging -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What an outcome means for its credential.
 
     `disable` is the reason to switch it off, `until` the end of that if it has one. `lacks_model`:
     it does not have the model that was asked for.
     """
 
-    note: Note = Note()  # noqa: RUF009 - a constant
+    note: Note = Note()
     disable: str = ""
     until: datetime | None = None
     lacks_model: bool = False

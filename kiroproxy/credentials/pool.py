@@ -11,7 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
@@ -71,8 +71,7 @@ class Inquiries(Protocol):
         """The ARN of its profile."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStatus:
+class PoolStatus(msgspec.Struct, frozen=True):
     """For `/readyz` and the metrics; `problems` are words for the operator without secrets."""
 
     total: int
@@ -374,13 +373,12 @@ def _is_free(subscription: str | None) -> bool:
     return "FREE" in (subscription or "").upper()
 
 
-@dataclass(slots=True)
-class _Known:
+class _Known(msgspec.Struct):
     """What a pool keeps between requests."""
 
     roster: Roster | None = None
     key: object = None
-    capabilities: Capabilities = field(default_factory=Capabilities)
+    capabilities: Capabilities = msgspec.field(default_factory=Capabilities)
     group_priority: frozenset[tuple[str, int]] = frozenset()
     looked_at: float = -CAPABILITIES_AGE_S
 

@@ -11,11 +11,13 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
+
+import msgspec
 
 from kiroproxy.credentials.model import (
     Credential,
@@ -54,8 +56,7 @@ _TEXT_KEYS: Final = ("error_description", "errorDescription", "message", "Messag
 _SAFE_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshSettings:
+class RefreshSettings(msgspec.Struct, frozen=True):
     """What refreshing takes from the configuration; URLs are templates with `{region}`."""
 
     social_auth_url: str = "https://prod.{region}.auth.desktop.kiro.dev"
@@ -66,11 +67,10 @@ class RefreshSettings:
     machine_id: str = ""
     system_version: str = "win32#10.0.22631"
     node_version: str = "22.21.1"
-    route: Route = field(default_factory=Route)
+    route: Route = msgspec.field(default_factory=Route)
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshRequest:
+class RefreshRequest(msgspec.Struct, frozen=True):
     """An HTTP request that redeems a refresh token."""
 
     method: str
@@ -79,8 +79,7 @@ class RefreshRequest:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RefreshFailure:
+class RefreshFailure(msgspec.Struct, frozen=True):
     """Why there is no new access token.
 
     `disable` is the reason to disable the credential for good, empty if it may recover. `counts`:
@@ -319,5 +318,6 @@ class Refresher:
         outcome = parse_answer(frozen, answer, now)
         if isinstance(outcome, RefreshFailure) and outcome.disable:
             why = check_refresh_token(credential.refresh_token or "")
-            return replace(outcome, message=f"{outcome.message}; {why}") if why else outcome
+            if why:
+                outcome = msgspec.structs.replace(outcome, message=f"{outcome.message}; {why}")
         return outcome

@@ -11,9 +11,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final, Protocol
+
+import msgspec
 
 from kiroproxy.credentials import failpoints
 from kiroproxy.credentials.model import Credential
@@ -84,8 +86,7 @@ class _Flight:
         self.error: CredentialError | None = None
 
 
-@dataclass(slots=True)
-class _Pause:
+class _Pause(msgspec.Struct):
     """When a credential may be refreshed again after failures."""
 
     until: float = 0.0
@@ -94,8 +95,7 @@ class _Pause:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsaved:
+class _Unsaved(msgspec.Struct, frozen=True):
     """A refresh whose result could not be stored yet: the only copy of a token."""
 
     base: Credential

@@ -7,7 +7,6 @@ A trace is written off the request's path, a few times a second, for all workers
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -24,8 +23,7 @@ PATIENCE_S: Final = 1.0
 """So long an answer about a trace waits for another worker to write it."""
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(msgspec.Struct):
     """One call on behalf of a credential; times in seconds since the request began."""
 
     credential_id: int
@@ -37,19 +35,18 @@ class Attempt:
     message: str = ""
 
 
-@dataclass(slots=True)
-class Trace:
+class Trace(msgspec.Struct):
     """The story of one request."""
 
     id: str
     model: str = ""
     group: str = ""
     session: str = ""
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    began: float = field(default_factory=time.monotonic)
+    at: datetime = msgspec.field(default_factory=lambda: datetime.now(UTC))
+    began: float = msgspec.field(default_factory=time.monotonic)
     waited_s: float = 0.0
-    attempts: list[Attempt] = field(default_factory=list)
-    skips: list[tuple[int, tuple[Skip, ...]]] = field(default_factory=list)
+    attempts: list[Attempt] = msgspec.field(default_factory=list)
+    skips: list[tuple[int, tuple[Skip, ...]]] = msgspec.field(default_factory=list)
     """Each with the number of the attempt that was sought."""
     error: str = ""
     usage: str = ""

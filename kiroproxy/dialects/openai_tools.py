@@ -7,8 +7,9 @@ string; a tool of a namespace gets a name of its own. `Offered` leads back.
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from kiroproxy.conversation import Tool, ToolChoice
 from kiroproxy.dialects.openai_common import invalid, text_field
@@ -23,8 +24,7 @@ CUSTOM_SCHEMA: Mapping[str, Any] = {
 SEARCH = "web_search"
 
 
-@dataclass(frozen=True, slots=True)
-class Offered:
+class Offered(msgspec.Struct, frozen=True):
     """A tool as the client knows it."""
 
     name: str
@@ -32,15 +32,14 @@ class Offered:
     namespace: str = ""
 
 
-@dataclass(slots=True)
-class Toolset:
+class Toolset(msgspec.Struct):
     """The tools of one request, and the way back from their neutral names."""
 
-    tools: list[Tool] = field(default_factory=list)
-    offered: dict[str, Offered] = field(default_factory=dict)
+    tools: list[Tool] = msgspec.field(default_factory=list)
+    offered: dict[str, Offered] = msgspec.field(default_factory=dict)
     """Neutral name → the client's tool."""
     web_search: bool = False
-    _names: dict[tuple[str, str], str] = field(default_factory=dict)
+    _names: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
     def add(self, specification: Mapping[str, Any], where: str, namespace: str = "") -> None:
         """Take a tool; those that run on OpenAI's servers have no counterpart and are left out.

@@ -5,7 +5,6 @@ and trap 2). Nothing that was said is lost: what has no place as a tool result b
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -27,8 +26,7 @@ SEE_IMAGE = "(see the attached image)"
 STRAY = "[Result of an earlier tool call]\n"
 
 
-@dataclass(slots=True)
-class Result:
+class Result(msgspec.Struct):
     """A tool's answer as Kiro takes it: text only."""
 
     id: str
@@ -36,13 +34,12 @@ class Result:
     is_error: bool
 
 
-@dataclass(slots=True)
-class UserTurn:
+class UserTurn(msgspec.Struct):
     """What the user's side says in one turn."""
 
-    texts: list[str] = field(default_factory=list)
-    images: list[Image] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    texts: list[str] = msgspec.field(default_factory=list)
+    images: list[Image] = msgspec.field(default_factory=list)
+    results: list[Result] = msgspec.field(default_factory=list)
 
     @property
     def content(self) -> str:
@@ -51,12 +48,11 @@ class UserTurn:
         return text if text.strip() else " "
 
 
-@dataclass(slots=True)
-class AssistantTurn:
+class AssistantTurn(msgspec.Struct):
     """What the assistant said and called in one turn."""
 
-    texts: list[str] = field(default_factory=list)
-    uses: list[ToolUse] = field(default_factory=list)
+    texts: list[str] = msgspec.field(default_factory=list)
+    uses: list[ToolUse] = msgspec.field(default_factory=list)
 
     @property
     def content(self) -> str:

@@ -6,9 +6,11 @@ The order of the rules is design 5, "Which model".
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from kiroproxy.errors import NotFound
 
@@ -17,8 +19,7 @@ MILLION = 1_000_000
 DEFAULT_MAX_OUTPUT = 64_000
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(msgspec.Struct, frozen=True):
     """One model of Kiro's catalogue; sizes in tokens."""
 
     id: str
@@ -70,17 +71,15 @@ _PREFIX = re.compile(r"^(anthropic/|([a-z-]{2,8}\.)?anthropic\.)")
 _SUFFIXES = re.compile(r"(\[1m\]|-latest|-v\d+(:\d+)?|@\d{8}|@latest)$")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelSettings:
+class ModelSettings(msgspec.Struct, frozen=True):
     """The operator's say in it."""
 
-    mapping: Mapping[str, str] = field(default_factory=dict)
+    mapping: Mapping[str, str] = msgspec.field(default_factory=dict)
     table: str = "kiro"
     unknown: str = "reject"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What a client's model name comes to."""
 
     model: Model

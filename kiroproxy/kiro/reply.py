@@ -7,7 +7,6 @@ of design 4. A reply ends with exactly one `Stop` or one `Failed`.
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -41,13 +40,12 @@ SETTLE_AFTER_METERING_S = 5.0
 CONTENT_FILTERED = "CONTENT_FILTERED"
 
 
-@dataclass(slots=True)
-class Expectations:
+class Expectations(msgspec.Struct):
     """What a reply has to know of its request."""
 
     thinking: bool = False
-    stop_sequences: list[str] = field(default_factory=list)
-    client_names: Mapping[str, str] = field(default_factory=dict)
+    stop_sequences: list[str] = msgspec.field(default_factory=list)
+    client_names: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Kiro's tool name → the client's, where they differ."""
     needs_input: frozenset[str] = frozenset()
     """The client's names of tools with required parameters: a call without input was cut."""
@@ -59,15 +57,14 @@ class Expectations:
     """`untrailedEnd: "complete"`."""
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(msgspec.Struct):
     """A tool call in progress."""
 
     id: str
     name: str
-    parts: list[str] = field(default_factory=list)
+    parts: list[str] = msgspec.field(default_factory=list)
     stopped: bool = False
-    rejoiner: Rejoiner = field(default_factory=Rejoiner)
+    rejoiner: Rejoiner = msgspec.field(default_factory=Rejoiner)
     passed_on: int = 0
     """How many of `parts` the client has."""
 

@@ -7,7 +7,6 @@ Kiro has no field for the system text, sampling, stop sequences or the tool choi
 import base64
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -57,8 +56,7 @@ _MAGIC = (
 )
 
 
-@dataclass(slots=True)
-class KiroRequest:
+class KiroRequest(msgspec.Struct):
     """A request that can be sent on behalf of any credential: `state` is encoded once.
 
     `effort` is the native field's value, empty where the model is not known to take it.
@@ -82,8 +80,7 @@ class KiroRequest:
         return b"".join(parts)
 
 
-@dataclass(frozen=True, slots=True)
-class RequestSettings:
+class RequestSettings(msgspec.Struct, frozen=True):
     """The operator's say in how requests are built."""
 
     description_limit: int = 10_000

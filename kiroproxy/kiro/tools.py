@@ -7,7 +7,6 @@ descriptions go on in the system text.
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -87,12 +86,11 @@ class ToolNames:
         return mapped
 
 
-@dataclass(slots=True)
-class Toolbox:
+class Toolbox(msgspec.Struct):
     """The tools of one request, ready to send."""
 
-    specifications: list[Json] = field(default_factory=list)
-    overflow: list[str] = field(default_factory=list)
+    specifications: list[Json] = msgspec.field(default_factory=list)
+    overflow: list[str] = msgspec.field(default_factory=list)
     """Parts of descriptions that did not fit, for the system text."""
     needs_input: frozenset[str] = frozenset()
 

@@ -7,9 +7,10 @@ import json
 import random
 import string
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from msgspec.structs import replace
 
 from kiroproxy.conversation import (
     Block,

@@ -9,8 +9,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
+
+import msgspec
 
 from kiroproxy import errors as e
 from kiroproxy.credentials.model import Credential
@@ -81,14 +82,13 @@ def run(
     raise tally.last
 
 
-@dataclass(slots=True)
-class _Tally:
+class _Tally(msgspec.Struct):
     """What one request has met so far."""
 
-    tries: Counter[int] = field(default_factory=Counter)
-    hopeless: set[int] = field(default_factory=set)
-    refreshed: set[int] = field(default_factory=set)
-    resolved: set[int] = field(default_factory=set)
+    tries: Counter[int] = msgspec.field(default_factory=Counter)
+    hopeless: set[int] = msgspec.field(default_factory=set)
+    refreshed: set[int] = msgspec.field(default_factory=set)
+    resolved: set[int] = msgspec.field(default_factory=set)
     same: int | None = None
     """The credential whose token or profile is another one now: it goes first."""
     empty: int = 0

@@ -9,8 +9,9 @@ import base64
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from urllib.parse import urlsplit
+
+import msgspec
 
 from kiroproxy.conversation import Block, Conversation, Image, ToolResult
 from kiroproxy.errors import InvalidRequest, Unreachable
@@ -39,8 +40,7 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
-@dataclass(frozen=True, slots=True)
-class ImageFetcher:
+class ImageFetcher(msgspec.Struct, frozen=True):
     """Fetches images, if the operator allows it at all."""
 
     enabled: bool

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from kiroproxy.credentials.model import Credential
 
@@ -11,8 +12,7 @@ Change = Callable[[list[Credential]], list[Credential] | None]
 """Changes the list in place, or returns another. Does no IO: it runs under the store's lock."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """The credentials at one moment, in the store's order; equal versions mean equal content.
 
     `problems` name, in words, entries that cannot be used and faults of the store.

@@ -1,8 +1,9 @@
 """Chat completions request → Conversation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from kiroproxy.conversation import (
     Block,
@@ -33,12 +34,11 @@ DEFAULT_MAX_TOKENS = 16_384
 """S26."""
 
 
-@dataclass(slots=True)
-class ChatRequest:
+class ChatRequest(msgspec.Struct):
     """A request, and how its answer is to be written."""
 
     conversation: Conversation
-    offered: Mapping[str, Offered] = field(default_factory=dict)
+    offered: Mapping[str, Offered] = msgspec.field(default_factory=dict)
     include_usage: bool = False
     """Whether a stream ends with a chunk of token counts."""
     legacy: bool = False

@@ -5,8 +5,9 @@ is rendered once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from kiroproxy.conversation import (
     Failed,
@@ -42,8 +43,7 @@ FINGERPRINT = "fp_kiroproxy"
 DONE = b"data: [DONE]\n\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """What every chunk repeats; `model` is the name that the client asked for (S71)."""
 
     id: str

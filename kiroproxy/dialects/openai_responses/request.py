@@ -5,8 +5,9 @@ again, are handed in.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from kiroproxy.conversation import (
     Block,
@@ -47,13 +48,12 @@ DEFAULT_EFFORT = "medium"
 """Of a request that wants a summary of the reasoning and does not say how much of it."""
 
 
-@dataclass(slots=True)
-class ResponsesRequest:
+class ResponsesRequest(msgspec.Struct):
     """A request, and how its answer is to be written."""
 
     conversation: Conversation
-    offered: Mapping[str, Offered] = field(default_factory=dict)
-    echo: Mapping[str, Json] = field(default_factory=dict)
+    offered: Mapping[str, Offered] = msgspec.field(default_factory=dict)
+    echo: Mapping[str, Json] = msgspec.field(default_factory=dict)
     """The fields of the request that its response repeats."""
     include: frozenset[str] = frozenset()
     items: Sequence[Item] = ()
