@@ -16,6 +16,7 @@ HOST: Final = "127.0.0.1"
 VERDICT_S: Final = 120.0
 """So long a browser waits to hear what became of its visit."""
 REQUEST_S: Final = 10.0
+SEND_S: Final = 2.0
 PAGE: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>kiroproxy</title>'
     '<body style="font: 1.2rem sans-serif; margin: 4rem"><h1>{title}</h1><p>{text}</p>'
@@ -29,13 +30,19 @@ class Visit:
         self.redirect = redirect
         """The path and query that it came to."""
         self._done = threading.Event()
+        self._sent = threading.Event()
         self._ok = False
         self._text = "Nobody waits for this sign-in any more."
 
     def answer(self, ok: bool, text: str) -> None:
-        """Show the person what became of it."""
+        """Show the person what became of it; returns when the page is on its way."""
         self._ok, self._text = ok, text
         self._done.set()
+        self._sent.wait(SEND_S)
+
+    def sent(self) -> None:
+        """The page has left."""
+        self._sent.set()
 
     def page(self) -> tuple[int, bytes]:
         """Status and page, once there is an answer."""
@@ -113,7 +120,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         visit = Visit(self.path)
         self.server.visits.put(visit)
-        self._send(*visit.page())
+        try:
+            self._send(*visit.page())
+        finally:
+            visit.sent()
 
     def _send(self, status: int, page: bytes) -> None:
         self.send_response(status)

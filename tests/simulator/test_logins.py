@@ -9,6 +9,7 @@ from kiroproxy.simulator.accounts import OAuthError
 from kiroproxy.simulator.logins import Logins
 
 NOW = 1_000_000.0
+CLIENT = {"clientName": "test", "clientType": "public"}
 VERIFIER = "v" * 43
 CHALLENGE = (
     base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -22,7 +23,7 @@ QUERY = {
 
 
 def device(logins: Logins) -> dict[str, str]:
-    client = logins.register_client(NOW)
+    client = logins.register_client(CLIENT, NOW)
     fields = {key: client[key] for key in ("clientId", "clientSecret")}
     started = logins.start_device({**fields, "startUrl": "https://example.com"}, "http://x", NOW)
     return {**fields, "deviceCode": started["deviceCode"], "userCode": started["userCode"]}
@@ -69,7 +70,7 @@ def test_a_device_code_expires() -> None:
 
 def test_clients_are_checked() -> None:
     logins = Logins()
-    client = logins.register_client(NOW)
+    client = logins.register_client(CLIENT, NOW)
     assert logins.check_client(client) == client["clientId"]
     assert logins.check_client({"clientId": "other", "clientSecret": "x"}) == "other"
     for strict, fields, error in (
