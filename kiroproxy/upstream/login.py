@@ -343,7 +343,7 @@ class SignIns:
 
     def _find(self, sign_in_id: str) -> SignIn:
         name = PREFIX + sign_in_id
-        kept = self._keep.recall(PREFIX).get(name)
+        kept = self._keep.recall(name).get(name)
         if kept is None:
             raise NotFound("There is no such sign-in; it may have ended long ago.")
         return msgspec.json.decode(kept[0], type=SignIn)
