@@ -150,9 +150,7 @@ class Terminal(Lines):
 
         out = console()
         out.print(_("Open this address in a browser:"))
-        out.print(
-            Text(sign_in.url, style="bold"), soft_wrap=True
-        )  # whole, so that it can be copied
+        click.echo(sign_in.url)  # neither wrapped nor styled, so that it can be copied
         if paste:
             out.print(_paste_hint(sign_in))
         if not sign_in.device:
