@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -86,18 +86,27 @@ def login(
     screen = choose_screen(as_json)
     with open_services(config_path, credentials_path) as services:
         sign_ins = services.sign_ins.kept_in(Memory())
+        with _wrong_usage():
+            wish = sign_ins.complete(wish)
+        wish = _asked(wish, screen.interactive)
+        here = not no_browser and screen.interactive and _has_browser()
         try:
-            wish = _asked(sign_ins.complete(wish), screen.interactive)
-            here = not no_browser and screen.interactive and _has_browser()
             done = _run(sign_ins, wish, screen, open_here=here, paste=paste, port=port)
-        except (InvalidRequest, NotFound) as error:
-            raise click.UsageError(str(error)) from error
         except KiroProxyError as error:
             screen.failed(error)
             raise
         stored = services.pool.store.snapshot().get(done.credential_id)
         if stored is not None:
             screen.done(done, stored)
+
+
+@contextlib.contextmanager
+def _wrong_usage() -> Iterator[None]:
+    """Before anything has begun, what is not found or cannot be is wrong usage (exit code 2)."""
+    try:
+        yield
+    except (InvalidRequest, NotFound) as error:
+        raise click.UsageError(str(error)) from error
 
 
 # ---- what is asked -------------------------------------------------------------------------
@@ -181,9 +190,10 @@ def _run(
     far = screen.interactive and not open_here and not port and not _has_browser()
     paste = browser and (paste or far)
     with contextlib.ExitStack() as stack:
-        loopback = stack.enter_context(Loopback(port)) if browser and not paste else None
-        chosen = loopback.port if loopback else port
-        sign_in = sign_ins.start(replace(wish, port=chosen) if chosen else wish)
+        with _wrong_usage():
+            loopback = stack.enter_context(Loopback(port)) if browser and not paste else None
+            chosen = loopback.port if loopback else port
+            sign_in = sign_ins.start(replace(wish, port=chosen) if chosen else wish)
         try:
             screen.show(sign_in, paste)
             if open_here:

@@ -170,11 +170,13 @@ class Terminal(Lines):
 
 
 def _count_down(status: "Status", sign_in: "SignIn") -> None:
+    from rich.text import Text
+
     left_s = max(int(sign_in.expires_at - time.time()), 0)
     words = _("waiting for you, {left} left; Ctrl-C stops").format(
         left=f"{left_s // 60}:{left_s % 60:02}"
     )
-    status.update(f"{words} ({sign_in.trouble})" if sign_in.trouble else words)
+    status.update(Text(f"{words} ({sign_in.trouble})" if sign_in.trouble else words))
 
 
 def qr_code(url: str) -> list[str]:

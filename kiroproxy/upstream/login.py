@@ -139,6 +139,7 @@ class SignIns:
             LoginFailed, UpstreamError: the sign-in service refuses, or cannot be reached.
         """
         wish = self.complete(wish)
+        wish = replace(wish, group=wish.group.strip(), label=wish.label.strip())
         if wish.method is None:
             raise InvalidRequest("Say how to sign in: the method is missing.", param="method")
         if wish.group:

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,6 +246,37 @@ def test_a_denied_browser_is_told_too(sim: Simulator, place: Place) -> None:
     assert (status, process.returncode) == (400, 1)
     assert "Not signed in" in page
     assert "denied in the browser" in err
+
+
+def test_a_taken_port_is_told_before_anything_begins(sim: Simulator, place: Place) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = place.run("--method", "google", "--port", port)
+    assert done.returncode == 2
+    assert f"Port {port} is taken" in done.stderr
+    assert sim.requests() == []
+
+
+def test_a_credential_that_was_removed_meanwhile(place: Place) -> None:
+    place.write({"id": 1, "refreshToken": TOKEN, "provider": "Google"})
+    process = place.start("--relogin", "1", "--paste", "--json")
+    assert process.stdout is not None
+    _, address, _ = follow(json.loads(process.stdout.readline())["url"])
+    place.write()
+    out, err = process.communicate(f"{address}\n", timeout=20)
+    assert (process.returncode, json.loads(out)["event"]) == (1, "failed")
+    assert err == "Error: There is no token 1.\n"
+    assert place.stored() == []
+
+
+def test_where_nothing_can_be_stored_nobody_signs_in(sim: Simulator, place: Place) -> None:
+    done = place.run("--method", "builder-id", "--credentials", "no/such/place/credentials.json")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot be stored" in done.stderr
+    assert "no/such/place" in done.stderr
+    assert sim.requests() == []
 
 
 def test_a_pasted_address_on_stdin(place: Place) -> None:
