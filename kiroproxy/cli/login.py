@@ -247,6 +247,9 @@ def _come_back(
 
 def _pasted(sign_ins: "SignIns", sign_in: "SignIn", screen: "Screen") -> "SignIn":
     """Ask for the address; on a terminal again and again, until it is the right one."""
+    with contextlib.suppress(ImportError):
+        # Without it a terminal takes no more than 1,024 (macOS) or 4,096 characters a line.
+        import readline  # noqa: F401
     while True:
         if screen.interactive:
             text = click.prompt(_("Address"), prompt_suffix=": ")
