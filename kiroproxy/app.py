@@ -15,6 +15,7 @@ from kiroproxy.credentials.model import Credential, effective_machine_id
 from kiroproxy.credentials.policy import Mode
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.credentials.refresh import Refresher, RefreshSettings, route_for
+from kiroproxy.credentials.registry import Registry
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
@@ -27,6 +28,7 @@ from kiroproxy.upstream.client import KiroClient
 from kiroproxy.upstream.count_api import CountApi
 from kiroproxy.upstream.endpoint import Identity, Voice
 from kiroproxy.upstream.images import ImageFetcher
+from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import AccountClient, Balances
 from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, v1
@@ -72,20 +74,8 @@ def build_services(config: Config) -> Services:
     transport = Transport()
     route = _route(config)
     store = FileStore(config.credentials_path)
-    refresher = Refresher(
-        transport,
-        RefreshSettings(
-            social_auth_url=config.social_auth_url,
-            oidc_url=config.oidc_url,
-            region=config.region,
-            auth_region=config.auth_region,
-            kiro_version=config.kiro_version,
-            machine_id=config.machine_id,
-            system_version=config.system_version,
-            node_version=config.node_version,
-            route=route,
-        ),
-    )
+    refresh_settings = _refresh_settings(config, route)
+    refresher = Refresher(transport, refresh_settings)
 
     def route_of(credential: Credential) -> Route:
         return route_for(credential, route)
@@ -114,6 +104,7 @@ def build_services(config: Config) -> Services:
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
         groups=book,
         balances=Balances(pool, accounts),
+        sign_ins=SignIns(transport, refresh_settings, accounts, Registry(pool, book), keep=pool),
         search=SearchClient(voice),
         catalogue=Catalogue(pool, CatalogueClient(voice).fetch),
         count_api=_count_api(config, transport, route),
@@ -152,6 +143,20 @@ def _route(config: Config) -> Route:
         ),
         no_proxy=config.no_proxy,
         verify=ca_bundle(config.tls_backend, config.ca_bundle),
+    )
+
+
+def _refresh_settings(config: Config, route: Route) -> RefreshSettings:
+    return RefreshSettings(
+        social_auth_url=config.social_auth_url,
+        oidc_url=config.oidc_url,
+        region=config.region,
+        auth_region=config.auth_region,
+        kiro_version=config.kiro_version,
+        machine_id=config.machine_id,
+        system_version=config.system_version,
+        node_version=config.node_version,
+        route=route,
     )
 
 

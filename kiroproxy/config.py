@@ -664,6 +664,12 @@ def require_client_key(config: Config) -> None:
         )
 
 
+def desktop_variables() -> dict[str, str]:
+    """What the environment says about whether the user sits at this machine's screen."""
+    names = ("SSH_CONNECTION", "SSH_TTY", "DISPLAY", "WAYLAND_DISPLAY")
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
+
+
 def child_environment(overrides: Mapping[str, Any]) -> dict[str, str]:
     """This process's environment plus what its command line said, for the server it starts."""
     given = {name: value for name, value in overrides.items() if value is not None}

@@ -78,6 +78,19 @@ class ContextTooLong(RequestError):
         super().__init__(f"prompt is too long: {self.tokens} tokens > {limit} maximum")
 
 
+class LoginFailed(RequestError):
+    """A person's sign-in with Kiro came to nothing, and nothing was stored."""
+
+    def __init__(self, message: str, *, code: str = "refused") -> None:
+        """`code` tells why, for programs.
+
+        It is `access_denied`, `expired_token`, `state_mismatch`, `invalid_redirect`, `cancelled`,
+        or `refused` for whatever else the sign-in service says.
+        """
+        super().__init__(message)
+        self.code = code
+
+
 # ---- our credentials -----------------------------------------------------------------------
 
 

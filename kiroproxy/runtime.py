@@ -490,6 +490,8 @@ class Runtime(SharedDatabase):
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    # Only for its owner: sign-ins that wait for a person are kept here.
+    os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = connect(path)
     try:
         db.executescript(SCHEMA)  # nothing is written where all is there

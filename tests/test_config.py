@@ -13,6 +13,7 @@ from kiroproxy.config import (
     Config,
     Setting,
     child_environment,
+    desktop_variables,
     load_config,
     mask,
     mask_password,
@@ -333,6 +334,14 @@ def test_the_server_inherits_what_the_command_line_said(tmp_path: Path) -> None:
     config = load_config(environ=environment, cwd=tmp_path)
     assert (config.config_path, config.port, config.host) == (tmp_path / "c.json", 1234, "::1")
     assert "KIROPROXY_WORKERS" not in environment
+
+
+def test_what_the_environment_says_about_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSH_CONNECTION", "SSH_TTY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    monkeypatch.setenv("SSH_TTY", "")
+    assert desktop_variables() == {"DISPLAY": ":0"}
 
 
 def test_shipped_examples_load(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from kiroproxy.cli.base import Group
 from kiroproxy.cli.config import config
 from kiroproxy.cli.demo import demo
 from kiroproxy.cli.init import init
+from kiroproxy.cli.login import login
 from kiroproxy.cli.serve import serve
 from kiroproxy.cli.simulate import simulate
 from kiroproxy.cli.version import version
@@ -20,7 +21,7 @@ from kiroproxy.cli.version import version
 if TYPE_CHECKING:
     from flask import Flask
 
-COMMANDS: tuple[click.Command, ...] = (serve, init, config, simulate, demo, version)
+COMMANDS: tuple[click.Command, ...] = (serve, init, login, config, simulate, demo, version)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

@@ -25,7 +25,10 @@ def simulate(
 ) -> None:
     """Play Kiro on this machine: no account needed.
 
-    Its answers are made up, and say so.
+    Its answers are made up, and say so. Signing in works too (`kiroproxy login`): a code is
+    approved by itself at the second poll, and Google and GitHub send the browser back at once. How
+    sign-ins go is set through its control API: POST /_sim/device with `mode` (auto, manual, deny,
+    expire), `interval`, `expiresIn`, `slowDowns` or `email`; under `manual` a page asks.
     """
     if "urllib3" in sys.modules:  # under flask's script: too late to patch (Q10), start afresh
         arguments = sys.argv[sys.argv.index("simulate") :]

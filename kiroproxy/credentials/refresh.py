@@ -225,6 +225,11 @@ def classify_failure(answer: Answer, now: datetime) -> RefreshFailure:
     return RefreshFailure(words, counts=status != 400 or not COUNTED.isdisjoint(codes))
 
 
+def error_codes(answer: Answer) -> list[str]:
+    """The error codes of an auth service's refusal, without case, underscores and suffixes."""
+    return _codes(_object(answer.body))
+
+
 def _object(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body)

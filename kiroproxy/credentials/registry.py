@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from kiroproxy.credentials.groups import Group, GroupBook, check_name
+from kiroproxy.credentials.identity import signed_in_again
 from kiroproxy.credentials.imports import token_hash
 from kiroproxy.credentials.model import Credential, check_refresh_token, parse_credential
 from kiroproxy.credentials.policy import DEFAULT_GROUP, group_of
 from kiroproxy.credentials.pool import Pool, enabled
-from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
+from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, StoreUnwritable
 
 NEW_ENTRY: Final = "token"
 
@@ -68,7 +69,7 @@ class Registry:
             CredentialError: the store cannot be written.
         """
         new = read_entry(raw)
-        self._check_group(group_of(new))
+        self.check_group(group_of(new))
         return self.insert(new)
 
     def insert(self, new: Credential) -> Credential:
@@ -115,13 +116,50 @@ class Registry:
         self._pool.forget(credential_id)
         return stored
 
+    def credentials(self) -> tuple[Credential, ...]:
+        """All of them."""
+        return self._pool.store.snapshot().credentials
+
+    def credential(self, credential_id: int) -> Credential:
+        """One of them.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        found = self._pool.store.snapshot().get(credential_id)
+        if found is None:
+            raise NotFound(f"There is no token {credential_id}.")
+        return found
+
+    def check_writable(self) -> None:
+        """Make sure that a credential could be stored.
+
+        Raises:
+            StoreUnwritable: it could not; says why.
+        """
+        if why := self._pool.store.why_unwritable():
+            raise StoreUnwritable(f"The credentials cannot be stored: {why}")
+
+    def sign_in_again(
+        self, credential_id: int, new: Credential, machine_id: str = ""
+    ) -> Credential:
+        """Give one the tokens of a new sign-in; what was wrong with its old ones is forgotten.
+
+        Raises:
+            NotFound: there is none of that id.
+            CredentialError: the store cannot be written.
+        """
+        stored = self.update(credential_id, lambda one: signed_in_again(one, new, machine_id))
+        self._pool.forget(credential_id)
+        return stored
+
     def move(self, credential_id: int, group: str) -> Credential:
         """Put one into a group.
 
         Raises:
             NotFound: there is no such group or credential.
         """
-        self._check_group(group)
+        self.check_group(group)
         return self.update(credential_id, lambda one: replace(one, group=_stored_name(group)))
 
     def remove(self, credential_id: int) -> None:
@@ -222,8 +260,12 @@ class Registry:
 
         self._pool.store.edit(work)
 
-    def _check_group(self, name: str) -> None:
-        """A credential may go into a group that exists, or make a new one of a good name."""
+    def check_group(self, name: str) -> None:
+        """A credential may go into a group that exists, or make a new one of a good name.
+
+        Raises:
+            InvalidRequest: the name is not a good one.
+        """
         if name != DEFAULT_GROUP and not any(one.group.name == name for one in self.groups()):
             check_name(name)
 

@@ -19,6 +19,7 @@ TABLE: Mapping[type[Exception], tuple[int, str, str | None]] = {
     e.BodyTimeout: (408, "timeout", "request_timeout"),
     e.BodyTooLarge: (413, INVALID, "request_too_large"),
     e.UnsupportedEncoding: (415, INVALID, "unsupported_encoding"),
+    e.LoginFailed: (400, INVALID, None),
     e.RequestError: (400, INVALID, None),
     e.NoCredential: (503, SERVER, "service_unavailable"),
     e.Exhausted: (429, "requests", "rate_limit_exceeded"),

@@ -58,6 +58,7 @@ class Account:
     subscription: str = "KIRO PRO"
     overage: bool = False
     resets_at: float | None = None
+    email: str | None = None
 
     generation: int = 0
     revoked: bool = False
@@ -101,6 +102,7 @@ SETTABLE = {
     "overage": "overage",
     "resetsAt": "resets_at",
     "revoked": "revoked",
+    "email": "email",
 }
 TOKEN_KEYS = {"id", "refreshToken", "accessToken", "apiKey"}
 
@@ -161,9 +163,12 @@ class Accounts:
 
     # ---- refreshing ----------------------------------------------------------------------
 
-    def sign_in(self, kind: str, now: float) -> dict[str, Any]:
-        """Make an account for a person who has logged in; return its first tokens."""
-        return self._issue(self._new(kind=kind), now)
+    def sign_in(self, kind: str, now: float, email: str | None = None) -> dict[str, Any]:
+        """Make an account for a person who has logged in; return its first tokens.
+
+        Two sign-ins with one `email` are two sessions of one person.
+        """
+        return self._issue(self._new(kind=kind, email=email), now)
 
     def redeem(self, token: str, kind: str, now: float) -> dict[str, Any]:
         """Exchange a refresh token; it works once, unless its account does not rotate.

@@ -1,7 +1,9 @@
 """The auth services' paths: social and IdC refresh, device code and PKCE (`protocol.md` 5)."""
 
+import html
 from collections.abc import Callable
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from kiroproxy.simulator.accounts import Accounts, OAuthError
 from kiroproxy.simulator.exchange import Answer, Request
@@ -10,6 +12,11 @@ from kiroproxy.simulator.logins import Logins
 View = Callable[[Request], Answer]
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 PAGE = "<html><body><h1>Simulated sign-in</h1><p>{}</p></body></html>"
+CHOICE = (
+    '<a href="{0}&amp;decision=approve">Approve</a> or <a href="{0}&amp;decision=deny">deny</a>'
+)
+FORM = '<form>Code: <input name="user_code" autofocus> <button>Approve</button></form>'
+DECISIONS = ("approve", "deny")
 
 
 class Host(Protocol):
@@ -62,25 +69,25 @@ class AuthRoutes:
 
     def _device_grant(self, fields: dict[str, Any], now: float) -> dict[str, Any]:
         self._host.logins.poll_device(fields, now)
-        return self._host.accounts.sign_in("idc", now)
+        return self._sign_in("idc", now)
 
     def _code_grant(self, fields: dict[str, Any], now: float) -> dict[str, Any]:
         self._host.logins.check_client(fields)
         values = [str(fields.get(key, "")) for key in ("code", "codeVerifier", "redirectUri")]
         self._host.logins.exchange("idc", *values)
-        return self._host.accounts.sign_in("idc", now)
+        return self._sign_in("idc", now)
+
+    def _sign_in(self, kind: str, now: float) -> dict[str, Any]:
+        return self._host.accounts.sign_in(kind, now, email=self._host.logins.email)
 
     def _social_exchange(self, request: Request) -> Answer:
         fields = request.fields()
         values = [str(fields.get(key, "")) for key in ("code", "code_verifier", "redirect_uri")]
         self._host.logins.exchange("social", *values)
-        return Answer(self._host.accounts.sign_in("social", request.time))
+        return Answer(self._sign_in("social", request.time))
 
     def _register(self, request: Request) -> Answer:
-        fields = request.fields()
-        if not fields.get("clientName") or fields.get("clientType") != "public":
-            raise OAuthError("invalid_client_metadata", "clientName and clientType are required")
-        return Answer(self._host.logins.register_client(request.time))
+        return Answer(self._host.logins.register_client(request.fields(), request.time))
 
     def _start_device(self, request: Request) -> Answer:
         base = self._host.url
@@ -88,10 +95,19 @@ class AuthRoutes:
 
     def _approve_device(self, request: Request) -> Answer:
         code = request.query.get("user_code", "")
-        approved = self._host.logins.decide_device(code, "approve")
-        said = "Approved. Go back to your program." if approved else "No such code."
-        return Answer(PAGE.format(said), 200 if approved else 404)
+        if not code:
+            return Answer(PAGE.format(FORM))
+        decision = request.query.get("decision", "approve")
+        if decision not in DECISIONS:
+            raise OAuthError("invalid_request", "decision is approve or deny")
+        decided = self._host.logins.decide_device(code, decision)
+        done = "Approved." if decision == "approve" else "Denied."
+        said = f"{done} Go back to your program." if decided else "No such code."
+        return Answer(PAGE.format(said), 200 if decided else 404)
 
     def _authorize(self, request: Request, kind: str) -> Answer:
         location = self._host.logins.authorize(request.query, kind)
+        if location is None:
+            here = html.escape(f"{request.path}?{urlencode(request.query)}")
+            return Answer(PAGE.format(CHOICE.format(here)))
         return Answer(PAGE.format("Signed in."), 302, {"location": location})

@@ -120,6 +120,7 @@ def usage_limits(account: Account, now: float) -> dict[str, Any]:
     limit = account.quota if account.quota is not None else 1000.0
     overage = "ENABLED" if account.overage else "DISABLED"
     capable = "OVERAGE_INCAPABLE" if "FREE" in account.subscription else "OVERAGE_CAPABLE"
+    person = account.email or f"{account.id}@example.com"
     kind = account.subscription.removeprefix("KIRO ").replace("+", "_PLUS").replace(" ", "_")
     return {
         "nextDateReset": reset,
@@ -132,7 +133,7 @@ def usage_limits(account: Account, now: float) -> dict[str, Any]:
             "subscriptionManagementTarget": "MANAGE",
         },
         "overageConfiguration": {"overageStatus": overage},
-        "userInfo": {"userId": f"simulated-{account.id}", "email": f"{account.id}@example.com"},
+        "userInfo": {"userId": f"simulated-{person.partition('@')[0]}", "email": person},
         "usageBreakdownList": [_breakdown(account.used, limit, reset)],
     }
 

@@ -163,7 +163,15 @@ class Control:
         logins.mode = mode or logins.mode
         logins.interval = float(given.get("interval", logins.interval))
         logins.expires_in = float(given.get("expiresIn", logins.expires_in))
-        return {"mode": logins.mode, "interval": logins.interval}
+        logins.slow_downs = int(given.get("slowDowns", logins.slow_downs))
+        logins.email = given.get("email", logins.email)
+        return {
+            "mode": logins.mode,
+            "interval": logins.interval,
+            "expiresIn": logins.expires_in,
+            "slowDowns": logins.slow_downs,
+            "email": logins.email,
+        }
 
     def _gate(self, request: Request) -> Any:
         name = request.path.removeprefix("/_sim/gate/")

@@ -16,6 +16,8 @@ from kiroproxy.simulator.accounts import OAuthError
 CLIENT_SECRET_DAYS = 90
 LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 ERRORS = {"deny": "access_denied", "expire": "expired_token"}
+IDPS = {"Google", "Github"}
+SCOPE = "codewhisperer:"
 
 
 @dataclass(slots=True)
@@ -39,6 +41,7 @@ class PendingCode:
     challenge: str
     redirect_uri: str
     client_id: str
+    mode: str = "auto"
 
 
 class Logins:
@@ -50,12 +53,28 @@ class Logins:
         """auto: granted at the second poll; manual: when approved; deny; expire."""
         self.interval = 1.0
         self.expires_in = 600.0
+        self.slow_downs = 0
+        """So many of the next polls are told to slow down."""
+        self.email: str | None = None
+        """Whose the next sign-ins are; None: of somebody new each time."""
         self._clients: dict[str, str] = {}
         self._devices: dict[str, DeviceLogin] = {}
         self._codes: dict[str, PendingCode] = {}
 
-    def register_client(self, now: float) -> dict[str, Any]:
-        """Register a public client."""
+    def register_client(self, fields: Mapping[str, Any], now: float) -> dict[str, Any]:
+        """Register a public client.
+
+        Raises:
+            OAuthError: it lacks something, or its start URL, scopes or redirects cannot be right.
+        """
+        if not fields.get("clientName") or fields.get("clientType") != "public":
+            raise OAuthError("invalid_client_metadata", "clientName and clientType are required")
+        if "issuerUrl" in fields:
+            check_start_url(fields["issuerUrl"])
+        if not all(str(scope).startswith(SCOPE) for scope in fields.get("scopes") or ()):
+            raise OAuthError("invalid_scope", "Invalid scope provided")
+        for uri in fields.get("redirectUris") or ():
+            check_loopback(str(uri))
         client_id, client_secret = f"simulated-{secrets.token_hex(8)}", secrets.token_hex(32)
         self._clients[client_id] = client_secret
         return {
@@ -84,8 +103,7 @@ class Logins:
     def start_device(self, fields: Mapping[str, Any], base_url: str, now: float) -> dict[str, Any]:
         """Begin a device sign-in."""
         self.check_client(fields)
-        if not fields.get("startUrl"):
-            raise OAuthError("invalid_request", "startUrl is required")
+        check_start_url(fields.get("startUrl"))
         user_code = "-".join(secrets.token_hex(2).upper() for _ in range(2))
         code = secrets.token_urlsafe(24)
         expires_at = now + self.expires_in
@@ -123,6 +141,9 @@ class Logins:
         if device.mode in ERRORS:
             del self._devices[device.device_code]
             raise OAuthError(ERRORS[device.mode], "The simulated person said no, or nothing")
+        if self.slow_downs > 0:
+            self.slow_downs -= 1
+            too_fast = True
         if too_fast:
             raise OAuthError("slow_down", "Slow down to prevent throttling")
         if device.mode != "approve" and not (device.mode == "auto" and device.polls > 1):
@@ -131,8 +152,10 @@ class Logins:
 
     # ---- authorization code with PKCE ----------------------------------------------------
 
-    def authorize(self, query: Mapping[str, str], kind: str) -> str:
+    def authorize(self, query: Mapping[str, str], kind: str) -> str | None:
         """Grant a browser sign-in at once; return where the browser goes next.
+
+        When a person is to decide, None until the query holds a `decision`.
 
         Raises:
             OAuthError: the request lacks something, or its redirect leads away from this host.
@@ -141,18 +164,23 @@ class Logins:
         missing = [key for key in needed if not query.get(key)]
         if missing or query["code_challenge_method"] != "S256":
             raise OAuthError("invalid_request", f"missing or unusable: {missing or 'method'}")
+        if query.get("idp", "Google") not in IDPS:
+            raise OAuthError("invalid_request", f"idp is one of {', '.join(sorted(IDPS))}")
         uri = query["redirect_uri"]
-        parts = urlsplit(uri)
-        if parts.scheme != "kiro" and (parts.scheme != "http" or parts.hostname not in LOOPBACK):
-            raise OAuthError("invalid_request", "redirect_uri is not on this host")
-        if self.mode == "deny":
+        check_loopback(uri)
+        decision = query.get("decision")
+        if self.mode == "manual" and decision is None:
+            return None
+        if "deny" in (self.mode, decision):
             answer = {"error": "access_denied", "state": query["state"]}
         else:
             code = secrets.token_urlsafe(24)
             client_id = query.get("client_id", "")
-            self._codes[code] = PendingCode(kind, query["code_challenge"], uri, client_id)
+            self._codes[code] = PendingCode(
+                kind, query["code_challenge"], uri, client_id, self.mode
+            )
             answer = {"code": code, "state": query["state"]}
-        return f"{uri}{'&' if parts.query else '?'}{urlencode(answer)}"
+        return f"{uri}{'&' if urlsplit(uri).query else '?'}{urlencode(answer)}"
 
     def exchange(self, kind: str, code: str, verifier: str, redirect_uri: str) -> None:
         """Use an authorization code up; returning means that tokens may be issued.
@@ -163,6 +191,8 @@ class Logins:
         pending = self._codes.pop(code, None)
         if pending is None or pending.kind != kind:
             raise OAuthError("invalid_grant", "Invalid authorization code provided")
+        if pending.mode == "expire":
+            raise OAuthError("expired_token", "The authorization code has expired")
         digest = hashlib.sha256(verifier.encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
         if challenge != pending.challenge:
@@ -170,3 +200,26 @@ class Logins:
         # The portal's clients send the whole URI that received the code (5.8).
         if redirect_uri.split("?")[0] != pending.redirect_uri.split("?")[0]:
             raise OAuthError("invalid_grant", "Redirect URI mismatch")
+
+
+def check_start_url(url: Any) -> None:
+    """Refuse what cannot be an organisation's page.
+
+    Raises:
+        OAuthError: it is missing or no https address.
+    """
+    if not url:
+        raise OAuthError("invalid_request", "startUrl is required")
+    if not str(url).startswith("https://") or " " in str(url):
+        raise OAuthError("invalid_request", "Invalid start url provided")
+
+
+def check_loopback(uri: str) -> None:
+    """Refuse to send a browser to another host than its own.
+
+    Raises:
+        OAuthError: the address is not a loopback one, nor the IDE's.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "kiro" and (parts.scheme != "http" or parts.hostname not in LOOPBACK):
+        raise OAuthError("invalid_request", "redirect_uri is not on this host")

@@ -44,6 +44,26 @@ class Usage:
         return max(self.limit - self.used, 0.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whose account it is, as far as Kiro says; empty texts where it does not."""
+
+    email: str = ""
+    user_id: str = ""
+    subscription: str = ""
+
+
+def parse_person(said: Mapping[str, Any]) -> Person:
+    """Read the names in getUsageLimits."""
+    info = said.get("userInfo")
+    names = info if isinstance(info, dict) else {}
+    email, user_id = (
+        value.strip() if isinstance(value := names.get(key), str) else ""
+        for key in ("email", "userId")
+    )
+    return Person(email, user_id, parse_usage(said).subscription)
+
+
 def parse_usage(said: Mapping[str, Any]) -> Usage:
     """Read getUsageLimits; whatever is missing counts as nothing."""
     info = said.get("subscriptionInfo")
@@ -90,12 +110,22 @@ class AccountClient:
         Raises:
             KiroProxyError: Kiro did not say.
         """
-        query = {"origin": "AI_EDITOR", "resourceType": "AGENTIC_REQUEST"}
+        return parse_usage(self._limits(credential))
+
+    def person(self, credential: Credential) -> Person:
+        """Who signed in; empty if Kiro does not say."""
+        try:
+            return parse_person(self._limits(credential, isEmailRequired="true"))
+        except KiroProxyError:
+            return Person()
+
+    def _limits(self, credential: Credential, **more: str) -> Mapping[str, Any]:
+        query = {"origin": "AI_EDITOR", "resourceType": "AGENTIC_REQUEST"} | more
         if arn := control_profile_arn(credential):
             query["profileArn"] = arn
         base = api_base(self._voice.identity, credential)
         answer = self._call("GET", f"{base}/getUsageLimits?{urlencode(query)}", credential)
-        return parse_usage(lenient_json(answer.body))
+        return lenient_json(answer.body)
 
     def reset_date(self, credential: Credential) -> datetime | None:
         """When its quota returns; None if Kiro does not say."""

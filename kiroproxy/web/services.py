@@ -17,6 +17,7 @@ from kiroproxy.upstream.catalogue import Catalogue
 from kiroproxy.upstream.client import KiroClient
 from kiroproxy.upstream.count_api import CountApi
 from kiroproxy.upstream.images import ImageFetcher
+from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import Balances
 from kiroproxy.web.response_store import ResponseStore
@@ -33,6 +34,7 @@ class Services:
     client: KiroClient
     groups: GroupBook
     balances: Balances
+    sign_ins: SignIns
     search: SearchClient
     catalogue: Catalogue
     count_api: CountApi | None

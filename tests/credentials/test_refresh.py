@@ -15,6 +15,7 @@ from kiroproxy.credentials.refresh import (
     RefreshRequest,
     RefreshSettings,
     build_request,
+    error_codes,
     parse_answer,
     route_for,
 )
@@ -289,3 +290,16 @@ def test_an_unreachable_server_condemns_nobody() -> None:
     assert outcome.unconfirmed
     assert not outcome.disable
     assert not outcome.counts
+
+
+@pytest.mark.parametrize(
+    ("body", "codes"),
+    [
+        (b'{"error": "authorization_pending"}', ["authorizationpending"]),
+        (b'{"__type": "com.amazon#SlowDownException"}', ["slowdown"]),
+        (b"<html>access_denied", []),
+        (b"[]", []),
+    ],
+)
+def test_codes_of_a_refusal(body: bytes, codes: list[str]) -> None:
+    assert error_codes(Answer(400, {}, body)) == codes

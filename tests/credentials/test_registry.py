@@ -8,6 +8,7 @@ import pytest
 
 from kiroproxy import errors as e
 from kiroproxy.credentials.groups import Group, GroupBook, GroupSettings
+from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.registry import Duplicate, Registry, read_entry
 from tests.credentials.bench import HOUR, Bench
 
@@ -103,3 +104,30 @@ def test_groups(bench: Bench, registry: Registry) -> None:
         registry.remove_group("default")
     with pytest.raises(e.NotFound):
         registry.remove_group("best")
+
+
+def test_finding_one(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR, label="mine")
+    assert registry.credential(1).label == "mine"
+    assert [one.id for one in registry.credentials()] == [1]
+    with pytest.raises(e.NotFound):
+        registry.credential(2)
+
+
+def test_signing_in_again_forgets_what_was_wrong(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR, disabled=True, disabled_reason="InvalidRefreshToken", label="mine")
+    before = registry.credential(1)
+    new = Credential(refresh_token=TOKEN, access_token="at", expires_at=bench.now + HOUR)
+    stored = registry.sign_in_again(1, new)
+    assert (stored.id, stored.label, stored.disabled) == (1, "mine", False)
+    assert (stored.refresh_token, stored.generation) == (TOKEN, before.generation + 1)
+    assert bench.pool.lease("m").credential.access_token == "at"
+    with pytest.raises(e.NotFound):
+        registry.sign_in_again(9, new)
+
+
+def test_a_store_that_cannot_be_written_says_so(bench: Bench, registry: Registry) -> None:
+    registry.check_writable()
+    bench.store.why_unwritable = lambda: "it is full"  # type: ignore[method-assign]
+    with pytest.raises(e.StoreUnwritable, match="it is full"):
+        registry.check_writable()

@@ -166,3 +166,33 @@ def test_incomplete_calls_are_refused(
 ) -> None:
     status, answer = caller.call("POST", path, body)
     assert (status, answer["error"]) == (400, error)
+
+
+def test_pages_for_a_person(sim: Simulator, caller: Caller) -> None:
+    """A form for the code, links to approve and deny; a denial is heard by who polls."""
+    sim.device(mode="manual", interval=0)
+    status, page = caller.call("GET", "/device")
+    assert (status, b"user_code" in page) == (200, True)
+    started = start_device(caller)
+    path = f"/device?user_code={started['userCode']}"
+    assert caller.call("GET", f"{path}&decision=maybe")[0] == 400
+    assert caller.call("GET", f"{path}&decision=deny")[0] == 200
+    assert caller.call("POST", "/token", started["poll"])[1]["error"] == "access_denied"
+    status, page = caller.call("GET", f"/login?{urlencode(QUERY)}&idp=Google&x=%3Cscript%3E")
+    assert status == 200
+    assert b"<script>" not in page
+    assert page.count(b"decision=") == 2
+    status, location = caller.call("GET", f"/login?{urlencode(QUERY)}&decision=approve")
+    assert (status, code_of(location) != "") == (302, True)
+
+
+def test_two_sessions_of_one_person(sim: Simulator, caller: Caller) -> None:
+    sim.device(interval=0, email="me@example.com", slowDowns=1)
+    people = set()
+    for _ in range(2):
+        started = start_device(caller)
+        while (answer := caller.call("POST", "/token", started["poll"]))[0] != 200:
+            pass
+        usage = caller.call("GET", "/getUsageLimits", bearer=answer[1]["accessToken"])[1]
+        people.add(tuple(usage["userInfo"].values()))
+    assert people == {("simulated-me", "me@example.com")}

@@ -9,6 +9,7 @@ from kiroproxy.simulator.accounts import OAuthError
 from kiroproxy.simulator.logins import Logins
 
 NOW = 1_000_000.0
+CLIENT = {"clientName": "test", "clientType": "public"}
 VERIFIER = "v" * 43
 CHALLENGE = (
     base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
@@ -22,7 +23,7 @@ QUERY = {
 
 
 def device(logins: Logins) -> dict[str, str]:
-    client = logins.register_client(NOW)
+    client = logins.register_client(CLIENT, NOW)
     fields = {key: client[key] for key in ("clientId", "clientSecret")}
     started = logins.start_device({**fields, "startUrl": "https://example.com"}, "http://x", NOW)
     return {**fields, "deviceCode": started["deviceCode"], "userCode": started["userCode"]}
@@ -69,7 +70,7 @@ def test_a_device_code_expires() -> None:
 
 def test_clients_are_checked() -> None:
     logins = Logins()
-    client = logins.register_client(NOW)
+    client = logins.register_client(CLIENT, NOW)
     assert logins.check_client(client) == client["clientId"]
     assert logins.check_client({"clientId": "other", "clientSecret": "x"}) == "other"
     for strict, fields, error in (
@@ -83,7 +84,8 @@ def test_clients_are_checked() -> None:
         assert refused.value.error == error
 
 
-def code_of(location: str) -> str:
+def code_of(location: str | None) -> str:
+    assert location is not None
     assert location.startswith(QUERY["redirect_uri"] + "?code=")
     assert location.endswith("&state=s")
     return location.split("code=")[1].split("&")[0]
@@ -117,7 +119,9 @@ def test_pkce_refuses_what_does_not_belong_together(kind: str, verifier: str, ur
     "change",
     [
         {"redirect_uri": "https://example.com/callback"},
+        {"redirect_uri": "https://127.0.0.1/callback"},
         {"code_challenge_method": "plain"},
+        {"idp": "Facebook"},
         {"state": ""},
     ],
 )
@@ -129,4 +133,56 @@ def test_browser_sign_in_stays_on_this_host(change: dict[str, str]) -> None:
 def test_a_refused_browser_sign_in_says_so() -> None:
     logins = Logins()
     logins.mode = "deny"
-    assert "error=access_denied" in logins.authorize(QUERY, "social")
+    assert "error=access_denied" in (logins.authorize(QUERY, "social") or "")
+
+
+def test_a_person_decides_in_the_browser_when_asked_for() -> None:
+    logins = Logins()
+    logins.mode = "manual"
+    assert logins.authorize(QUERY, "social") is None
+    assert code_of(logins.authorize({**QUERY, "decision": "approve"}, "social"))
+    denied = logins.authorize({**QUERY, "decision": "deny"}, "social")
+    assert "error=access_denied" in (denied or "")
+
+
+def test_an_expired_code_says_so() -> None:
+    logins = Logins()
+    logins.mode = "expire"
+    code = code_of(logins.authorize(QUERY, "social"))
+    with pytest.raises(OAuthError) as refused:
+        logins.exchange("social", code, VERIFIER, QUERY["redirect_uri"])
+    assert refused.value.error == "expired_token"
+
+
+def test_slow_down_on_request() -> None:
+    logins = Logins()
+    logins.slow_downs = 2
+    fields = device(logins)
+    polls = [outcome(logins, fields, t) for t in (1, 3, 5)]
+    assert polls == ["slow_down", "slow_down", "granted"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"clientName": ""}, "invalid_client_metadata"),
+        ({"clientType": "confidential"}, "invalid_client_metadata"),
+        ({"issuerUrl": ""}, "invalid_request"),
+        ({"issuerUrl": "http://example.com"}, "invalid_request"),
+        ({"scopes": ["codewhisperer:analysis", "s3:all"]}, "invalid_scope"),
+        ({"redirectUris": ["https://example.com/"]}, "invalid_request"),
+    ],
+)
+def test_registrations_are_checked(change: dict[str, object], error: str) -> None:
+    with pytest.raises(OAuthError) as refused:
+        Logins().register_client({**CLIENT, **change}, NOW)
+    assert refused.value.error == error
+
+
+def test_a_whole_registration() -> None:
+    whole = {
+        "issuerUrl": "https://example.awsapps.com/start",
+        "scopes": ["codewhisperer:analysis"],
+        "redirectUris": ["http://127.0.0.1:3128/oauth/callback"],
+    }
+    assert Logins().register_client({**CLIENT, **whole}, NOW)["clientSecretExpiresAt"] > NOW

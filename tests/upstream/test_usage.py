@@ -14,7 +14,14 @@ from kiroproxy.errors import Unreachable
 from kiroproxy.runtime import Runtime
 from kiroproxy.transport import Route, Transport
 from kiroproxy.upstream.endpoint import Identity, Voice
-from kiroproxy.upstream.usage import AccountClient, Balances, Usage, parse_usage
+from kiroproxy.upstream.usage import (
+    AccountClient,
+    Balances,
+    Person,
+    Usage,
+    parse_person,
+    parse_usage,
+)
 from tests.simulation import Simulator
 
 
@@ -80,6 +87,30 @@ def test_of_the_simulator() -> None:
         assert kiro.profile(one) is None
         sim.account(id="account-1", fault="suspended")
         assert (kiro.profile(one), kiro.reset_date(one)) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "person"),
+    [
+        ({"userInfo": {"userId": " u ", "email": "a@x"}}, Person("a@x", "u")),
+        ({"userInfo": {"userId": 5, "email": None}}, Person()),
+        ({"userInfo": [], "subscriptionInfo": {"subscriptionTitle": "P"}}, Person("", "", "P")),
+        ({}, Person()),
+    ],
+)
+def test_whose_account_it_is(said: dict[str, Any], person: Person) -> None:
+    assert parse_person(said) == person
+
+
+def test_kiro_says_who_signed_in_if_it_says_anything() -> None:
+    one = Credential(id=1, access_token="at-1")
+    with Simulator() as sim:
+        sim.account(accessToken="at-1", email="me@example.com")
+        kiro = client(sim.url)
+        assert kiro.person(one) == Person("me@example.com", "simulated-me", "KIRO PRO")
+        assert sim.requests("/getUsageLimits")[0]["query"]["isEmailRequired"] == "true"
+        sim.account(id="account-1", fault="suspended")
+        assert kiro.person(one) == Person()
 
 
 class Source:

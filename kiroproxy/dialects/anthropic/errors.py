@@ -16,6 +16,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     e.BodyTimeout: (408, "timeout_error"),
     e.BodyTooLarge: (413, "request_too_large"),
     e.UnsupportedEncoding: (415, "invalid_request_error"),
+    e.LoginFailed: (400, "invalid_request_error"),
     e.RequestError: (400, "invalid_request_error"),
     e.NoCredential: (503, "overloaded_error"),
     e.Exhausted: (429, "rate_limit_error"),
