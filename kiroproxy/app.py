@@ -147,6 +147,7 @@ def _identity(config: Config) -> Identity:
         kiro_version=config.kiro_version,
         system_version=config.system_version,
         node_version=config.node_version,
+        kiro_cli_version=config.kiro_cli_version,
     )
 
 
