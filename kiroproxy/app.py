@@ -79,7 +79,7 @@ def build_services(config: Config) -> Services:
 
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
-    book = GroupBook(config.database_path)
+    book = GroupBook(config.database_path, lambda: store.snapshot().groups)
     pool = Pool(
         store,
         refresher,

@@ -65,7 +65,8 @@ class _Loaded:
     def snapshot(self) -> Snapshot:
         """What others see of it: one object, as long as nothing changes."""
         problems = (*((self.fault,) if self.fault else ()), *self.document.problems)
-        return Snapshot(self.document.credentials, self.digest, problems)
+        document = self.document
+        return Snapshot(document.credentials, self.digest, problems, document.groups)
 
     @property
     def missing(self) -> bool:
