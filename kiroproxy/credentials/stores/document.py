@@ -112,8 +112,25 @@ def _parse_entries(shape: str, top: Mapping[str, Any], raws: list[Any]) -> Docum
         parsed.append(entry)
         problems += [problem] if problem else []
     entries = _number(parsed)
+    problems += _shared_tokens(entries)
     settled = all(raw.get("id") == one.id for raw, one in _pairs(entries))
     return Document(shape, top, entries, tuple(problems), settled, groups, default_group)
+
+
+def _shared_tokens(entries: Iterable[Entry]) -> list[str]:
+    """Credentials that were copied by hand: whoever renews the token takes it from the other."""
+    first: dict[str, int] = {}
+    problems = []
+    for one in (entry.credential for entry in entries):
+        if one is None or one.refresh_token is None:
+            continue
+        other = first.setdefault(one.refresh_token, one.id)
+        if other != one.id:
+            problems.append(
+                f"#{one.id} has the same refresh token as #{other}, and one of them will lose it: "
+                "remove one"
+            )
+    return problems
 
 
 def own_group(top: Mapping[str, Any]) -> str:

@@ -253,3 +253,12 @@ def test_groups_that_cannot_be_used_are_named(groups: object, problem: str) -> N
 def test_no_default_group_is_default(name: object) -> None:
     document = parse_document(encode({"default_group": name, "tokens": [ONE]}))
     assert document.credentials[0].group is None
+
+
+def test_a_token_that_is_there_twice_is_told() -> None:
+    """Without showing it; both serve, for who knows which one its owner means."""
+    key = {"kiroApiKey": "ksk_example"}
+    document = parse_document(encode([ONE, TWO, {**ONE, "label": "again"}, key, key]))
+    assert len(document.credentials) == 5
+    [problem] = document.problems
+    assert problem.startswith("#3 has the same refresh token as #1")
