@@ -85,7 +85,7 @@ def build_services(config: Config) -> Services:
 
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
-    book = GroupBook(config.database_path)
+    book = GroupBook(config.database_path, lambda: store.snapshot().groups)
     pool = Pool(
         store,
         refresher,
@@ -168,6 +168,7 @@ def _identity(config: Config) -> Identity:
         kiro_version=config.kiro_version,
         system_version=config.system_version,
         node_version=config.node_version,
+        kiro_cli_version=config.kiro_cli_version,
     )
 
 

@@ -271,6 +271,9 @@ class Config:
         url("https", "http", template=True),
     )
     kiro_version: str = setting("0.8.0", "Kiro version in the user agent", printable)
+    kiro_cli_version: str = setting(
+        "2.0.0", "kiro-cli's version in the user agent, for credentials of that endpoint", printable
+    )
     machine_id: str = setting(
         "",
         "machine id in the user agent, 64 hex digits; invalid ones are ignored",

@@ -6,7 +6,9 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +18,10 @@ import pytest
 from kiroproxy import serving
 from kiroproxy.config import Config, load_config
 from kiroproxy.errors import ConfigError
+from tests.flows.client import body, post
+from tests.flows.conftest import LONG_TOKEN, credential
 from tests.servers import REPOSITORY, Proxy, clean_environment, gunicorn_command
+from tests.simulation import Simulator
 
 TINY_APP = """
 def app(environ, start_response):
@@ -109,6 +114,71 @@ def test_old_metrics_are_wiped(tmp_path: Path) -> None:
         (directory / name).touch()
     serving.wipe_metrics(directory)
     assert [file.name for file in directory.iterdir()] == ["notes.txt"]
+
+
+def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One round's fault is logged and the next one comes."""
+    monkeypatch.setattr(serving, "HOUSEKEEPING_S", 0.001)
+    rounds: list[int] = []
+    over = threading.Event()
+
+    def housekeep() -> None:
+        rounds.append(1)
+        if len(rounds) == 2:
+            raise OSError("the disk is gone")
+        if len(rounds) == 4:
+            over.set()
+            threading.Event().wait()  # for ever: the thread ends with the process
+
+    pool = SimpleNamespace(housekeep=housekeep)
+    app = SimpleNamespace(extensions={"kiroproxy": SimpleNamespace(pool=pool)})
+    worker = SimpleNamespace(wsgi=app, log=Log())
+    serving._keep_house(worker)
+    assert over.wait(5)
+    assert worker.log.lines == ["exception: housekeeping failed"]
+    serving._keep_house(SimpleNamespace(wsgi=object(), log=Log()))  # another application: nothing
+
+
+HASTY = """
+import runpy
+globals().update(runpy.run_path({conf!r}))
+from kiroproxy import serving
+from kiroproxy.credentials import pool
+serving.HOUSEKEEPING_S = pool.HOUSEKEEPING_S = 0.3
+"""
+
+
+def test_s101_ageing_tokens_are_renewed_between_requests(tmp_path: Path) -> None:
+    """By one worker; only those that were used; the requests after it find a new one."""
+    conf = tmp_path / "hasty.conf.py"
+    conf.write_text(HASTY.format(conf=str(REPOSITORY / "gunicorn.conf.py")), "utf-8")
+    command = [sys.executable, "-m", "gunicorn", "-c", str(conf), "wsgi:app"]
+    ages_at = datetime.now(UTC) + timedelta(minutes=10, seconds=6)
+    pool = [
+        credential(
+            id=n,
+            refreshToken=LONG_TOKEN + str(n),
+            accessToken=f"access-{n}",
+            expiresAt=ages_at.isoformat(),
+        )
+        for n in (1, 2)
+    ]
+    with (
+        Simulator() as sim,
+        Proxy(tmp_path, {}, pool, upstream=sim.url, command=command) as proxy,
+    ):
+        assert post(proxy, body()).status_code == 200
+        assert sim.state()["refreshes"] == 0, "it is fresh"
+        sim.wait_for(15, refreshes=1)
+        time.sleep(1.5)
+        state = sim.state()
+        assert (state["refreshes"], state["generateCalls"]) == (1, 1)
+        assert post(proxy, body()).status_code == 200
+        [_, last] = sim.requests("/generateAssistantResponse")
+        assert last["bearer"].startswith("simulated-access-")
+        assert sim.state()["refreshes"] == 1
+        tokens = [one["accessToken"] for one in json.loads(proxy.credentials_path.read_text())]
+        assert tokens[1] == "access-2", "nobody uses it"
 
 
 def test_no_exception_leaves_a_hook() -> None:

@@ -7,7 +7,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -180,10 +180,14 @@ def _splice(a: socket.socket, b: socket.socket) -> None:
 
 
 class HttpProxy(_Server):
-    """An HTTP proxy: CONNECT, and plain requests with an absolute URL. `heads` is what it read."""
+    """An HTTP proxy: CONNECT, and plain requests with an absolute URL. `heads` is what it read.
 
-    def __init__(self) -> None:
+    `diverted` says what it connects to in place of some `host:port`.
+    """
+
+    def __init__(self, diverted: Mapping[str, str] | None = None) -> None:
         super().__init__()
+        self.diverted = diverted or {}
         self.heads: list[bytes] = []
 
     def serve(self, client: socket.socket, number: int) -> None:
@@ -192,6 +196,7 @@ class HttpProxy(_Server):
         target = data.split(b" ", 2)[1].decode()
         tunnel = data.startswith(b"CONNECT")
         where = target if tunnel else target.split("/")[2]
+        where = self.diverted.get(where, where)
         host, _, port = where.rpartition(":")
         with socket.create_connection((host, int(port))) as upstream:
             if tunnel:

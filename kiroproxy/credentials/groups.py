@@ -6,9 +6,10 @@ credential belongs to which group is written in the credentials themselves.
 
 import contextlib
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +17,13 @@ from typing import Any, Final, TypeVar
 
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
+from kiroproxy.shared_db import is_busy
 
 T = TypeVar("T")
 
 SNAPSHOT_AGE_S: Final = 1.0
 BUSY_LIMIT_S: Final = 2.0
+REACHABLE_AGE_S: Final = 5.0
 NAME_LIMIT: Final = 64
 _PAGES: Final = ("admin", "static", "assets", "docs")
 _HEALTH: Final = ("health", "healthz", "readyz", "metrics")
@@ -125,12 +128,18 @@ def parse_groups(raw: object) -> list[Group]:
 
 
 class GroupBook:
-    """The groups that were created. Its file is made when the first one is."""
+    """The groups that were created. Its file is made when the first one is.
 
-    def __init__(self, path: Path) -> None:
+    `given` are those that the credentials' store defines; what was changed here precedes.
+    """
+
+    def __init__(self, path: Path, given: Callable[[], Sequence[Group]] = tuple) -> None:
         self.path = path
+        self._given = given
         self._groups: dict[str, Group] = {}
         self._checked_at = -SNAPSHOT_AGE_S
+        self._reachable = True
+        self._tested_at = -REACHABLE_AGE_S
 
     def all(self) -> Mapping[str, Group]:
         """The groups by name, at most a second old; a broken file leaves the last good ones."""
@@ -140,7 +149,34 @@ class GroupBook:
             if self.path.exists():
                 with contextlib.suppress(sqlite3.Error, ValueError, InvalidRequest):
                     self._groups = self._do(_read)
-        return self._groups
+        given = self._given()
+        return {one.name: one for one in given} | self._groups if given else self._groups
+
+    def is_given(self, name: str) -> bool:
+        """Whether the credentials' store defines it: then it cannot be deleted here."""
+        return any(one.name == name for one in self._given())
+
+    def reachable(self) -> bool:
+        """Whether its database can be read, or made; looked at every few seconds, never waiting."""
+        now = time.monotonic()
+        if now - self._tested_at >= REACHABLE_AGE_S:
+            self._tested_at = now
+            self._reachable = self._test()
+        return self._reachable
+
+    def _test(self) -> bool:
+        try:
+            if not self.path.exists():
+                place = next(one for one in self.path.parents if one.exists())
+                return os.access(place, os.W_OK | os.X_OK)
+            uri = f"{self.path.absolute().as_uri()}?mode=rw"
+            with closing(sqlite3.connect(uri, uri=True, timeout=0)) as db:
+                db.execute("SELECT name FROM sqlite_master LIMIT 1").fetchall()
+        except sqlite3.Error as error:
+            return is_busy(error)  # somebody is writing: it is well
+        except OSError:
+            return False
+        return True
 
     def settings(self, name: str) -> GroupSettings:
         """Of one group; the defaults if it was never created."""

@@ -22,6 +22,7 @@ from kiroproxy.credentials.groups import Group, parse_groups
 from kiroproxy.credentials.model import Credential, check_refresh_token, parse_credential
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.credentials.stores import Store
+from kiroproxy.credentials.stores.document import own_group
 from kiroproxy.errors import ConfigError
 
 SETTING: Final = "KIRO_AUTH_TOKEN"
@@ -128,7 +129,7 @@ def _entries(top: Any) -> tuple[list[Any], list[Group]]:
     if not isinstance(top, dict):
         return [top], []
     groups = parse_groups(top.get("groups"))
-    own = str(top.get("default_group") or DEFAULT_GROUP)
+    own = own_group(top)
     for key in LISTS:
         if isinstance(top.get(key), list):
             entries = top[key]

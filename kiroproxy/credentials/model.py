@@ -32,6 +32,10 @@ AUTH_METHODS: Final[Mapping[str, AuthMethod]] = {
 TOKEN_TYPES: Final[Mapping[str, str]] = {"api_key": "API_KEY", "external_idp": "EXTERNAL_IDP"}
 """Values of the `tokentype` header; other kinds send none (protocol 2.3)."""
 
+DEFAULT_ENDPOINT: Final = "ide"
+ENDPOINTS: Final = (DEFAULT_ENDPOINT, "cli")
+"""Whose way of speaking to Kiro a credential takes: the IDE's, or kiro-cli's (protocol 2.4)."""
+
 BUILDER_ID_ARN: Final = "arn:aws:codewhisperer:us-east-1:638616132270:profile/AAAACCCCXXXX"
 SOCIAL_ARN: Final = "arn:aws:codewhisperer:us-east-1:699475941385:profile/EHGA3GRVQMUK"
 PLACEHOLDER_ARNS: Final = frozenset({BUILDER_ID_ARN, SOCIAL_ARN})
@@ -145,6 +149,14 @@ class _Text(ma.fields.String):
         return super()._deserialize(value, *args, **kwargs).strip() or None
 
 
+class _Word(_Text):
+    """A text whose case means nothing."""
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(value, *args, **kwargs)
+        return text and text.lower()
+
+
 class _Time(ma.fields.Field[datetime | None]):
     """Never an error: what cannot be read counts as expired (X12)."""
 
@@ -210,7 +222,7 @@ class CredentialSchema(ma.Schema):
     proxy_url = _text("proxyUrl")
     proxy_username = _text("proxyUsername")
     proxy_password = _text("proxyPassword")
-    endpoint = _text("endpoint")
+    endpoint = _Word(allow_none=True)
     max_concurrent = ma.fields.Integer(
         data_key="maxConcurrent", allow_none=True, validate=_unless_absent((ma.validate.Range(1),))
     )
@@ -234,6 +246,25 @@ _KNOWN: Final = frozenset(KEYS.values()) | {"auth"}
 
 def parse_credential(raw: object, where: str = "credentials") -> Credential:
     """Read one entry.
+
+    Raises:
+        ConfigError: names the entry and the key.
+    """
+    credential = parse_stored(raw, where)
+    if why := unknown_endpoint(credential):
+        raise ConfigError(f"{where}.endpoint", why)
+    return credential
+
+
+def unknown_endpoint(credential: Credential) -> str:
+    """Why nobody can speak to Kiro as its `endpoint` says; empty if that is known."""
+    if credential.endpoint is None or credential.endpoint in ENDPOINTS:
+        return ""
+    return f"must be {' or '.join(ENDPOINTS)}, not {credential.endpoint[:40]!r}"
+
+
+def parse_stored(raw: object, where: str) -> Credential:
+    """Read one entry of a store, where an unknown `endpoint` may have got in by hand.
 
     Raises:
         ConfigError: names the entry and the key.

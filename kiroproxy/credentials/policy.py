@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from kiroproxy.credentials.model import Credential
+from kiroproxy.credentials.model import Credential, unknown_endpoint
 from kiroproxy.errors import (
     AccessDenied,
     BearerRejected,
@@ -206,6 +206,8 @@ def disabled_reason(credential: Credential, now: datetime) -> str:
     reason = credential.disabled_reason or "Manual"
     if until is not None:
         return f"disabled: {reason} until {until:%Y-%m-%d %H:%M} UTC"
+    if why := unknown_endpoint(credential):
+        return f"disabled: {reason} (endpoint {why})"
     return f"disabled: {reason}" + (" (log in again)" if reason in LOGIN_NEEDED else "")
 
 

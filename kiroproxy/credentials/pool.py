@@ -10,7 +10,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
@@ -72,12 +73,16 @@ class Inquiries(Protocol):
 
 
 class PoolStatus(msgspec.Struct, frozen=True):
-    """For `/readyz` and the metrics; `problems` are words for the operator without secrets."""
+    """For `/readyz` and the metrics; `problems` are words for the operator without secrets.
+
+    `groups` tells how many of each are usable.
+    """
 
     total: int
     usable: int
     store_writable: bool
     problems: tuple[str, ...]
+    groups: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 def _utc_now() -> datetime:
@@ -350,17 +355,19 @@ class Pool:
             problems.append(f"refreshed tokens cannot be stored: {unwritable}")
         if not credentials and not problems:
             problems.append("no credential is configured")
-        usable = 0
+        usable = Counter({DEFAULT_GROUP: 0})
         for one in credentials:
             off = disabled_reason(one, now)
             reason = off or self.renewals.hindrance(one, now, unwritable)
             expired = freshness(one, now) is Freshness.EXPIRED
-            usable += not off and not (reason and expired)
+            usable[group_of(one)] += not off and not (reason and expired)
             if reason:
                 problems.append(f"#{one.id} {reason}")
         if self._runtime.faults:
             problems.append(f"the runtime database failed {self._runtime.faults} times")
-        return PoolStatus(len(credentials), usable, unwritable is None, tuple(problems))
+        return PoolStatus(
+            len(credentials), usable.total(), unwritable is None, tuple(problems), dict(usable)
+        )
 
 
 def enabled(credential: Credential) -> Credential:

@@ -11,13 +11,11 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
-
-import msgspec
 
 from kiroproxy.credentials.model import (
     Credential,
@@ -56,7 +54,8 @@ _TEXT_KEYS: Final = ("error_description", "errorDescription", "message", "Messag
 _SAFE_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 
 
-class RefreshSettings(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RefreshSettings:
     """What refreshing takes from the configuration; URLs are templates with `{region}`."""
 
     social_auth_url: str = "https://prod.{region}.auth.desktop.kiro.dev"
@@ -70,7 +69,8 @@ class RefreshSettings(msgspec.Struct, frozen=True):
     route: Route = msgspec.field(default_factory=Route)
 
 
-class RefreshRequest(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RefreshRequest:
     """An HTTP request that redeems a refresh token."""
 
     method: str
@@ -79,7 +79,8 @@ class RefreshRequest(msgspec.Struct, frozen=True):
     body: bytes
 
 
-class RefreshFailure(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class RefreshFailure:
     """Why there is no new access token.
 
     `disable` is the reason to disable the credential for good, empty if it may recover. `counts`:
@@ -324,5 +325,5 @@ class Refresher:
         if isinstance(outcome, RefreshFailure) and outcome.disable:
             why = check_refresh_token(credential.refresh_token or "")
             if why:
-                outcome = msgspec.structs.replace(outcome, message=f"{outcome.message}; {why}")
+                outcome = replace(outcome, message=f"{outcome.message}; {why}")
         return outcome

@@ -227,10 +227,12 @@ class Registry:
         """Call a group otherwise; its credentials go with it.
 
         Raises:
-            InvalidRequest: one of the names is reserved, or the new one is taken.
+            InvalidRequest: one of the names is reserved, the new one is taken, or the credentials
+                file defines the old one.
             NotFound: there is no such group.
         """
         check_name(old)
+        self._check_ours(old)
         name = check_name(new)
         info = self.group(old)
         if any(other.group.name == name for other in self.groups()):
@@ -244,13 +246,21 @@ class Registry:
         """Delete a group; its credentials go to `default` (S123).
 
         Raises:
-            InvalidRequest: it is a reserved one.
+            InvalidRequest: it is a reserved one, or the credentials file defines it.
             NotFound: there is no such group.
         """
         check_name(name)
+        self._check_ours(name)
         self.group(name)
         self._move_all(name, DEFAULT_GROUP)
         self._book.remove(name)
+
+    def _check_ours(self, name: str) -> None:
+        if self._book.is_given(name):
+            raise InvalidRequest(
+                f"name: the credentials file defines the group {name}: change it there",
+                param="name",
+            )
 
     def _move_all(self, old: str, new: str) -> None:
         def work(credentials: list[Credential]) -> None:

@@ -67,12 +67,17 @@ class KiroRequest(msgspec.Struct):
     expectations: Expectations
     effort: str = ""
 
-    def body(self, profile_arn: str = "", *, with_effort: bool = False) -> bytes:
-        """The JSON to send; API keys and some accounts have no profile ARN."""
+    def body(
+        self, profile_arn: str = "", *, with_effort: bool = False, state: bytes | None = None
+    ) -> bytes:
+        """The JSON to send; API keys and some accounts have no profile ARN.
+
+        `state` takes the place of its own, for a program that puts some of it otherwise.
+        """
         parts = [b"{"]
         if profile_arn:
             parts += b'"profileArn":', msgspec.json.encode(profile_arn), b","
-        parts += b'"conversationState":', self.state
+        parts += b'"conversationState":', self.state if state is None else state
         if with_effort and self.effort:
             fields = {"output_config": {"effort": self.effort}}
             parts += b',"additionalModelRequestFields":', msgspec.json.encode(fields)

@@ -29,6 +29,7 @@ from kiroproxy.simulator.state import Queued, State, take_queued
 View = Callable[[Request], Answer]
 PLACEHOLDER_ARN = "arn:aws:codewhisperer:us-east-1:638616132270:profile/AAAACCCCXXXX"
 """The Builder ID placeholder; it is good for chat only (`protocol.md` 2.5)."""
+CONTROL_SERVICE = "AmazonCodeWhispererService"
 ID_LETTERS = string.ascii_letters + string.digits
 MAX_COMPILED = 500
 
@@ -38,11 +39,15 @@ def new_tool_id() -> str:
     return "tooluse_" + "".join(secrets.choice(ID_LETTERS) for _ in range(22))
 
 
-def is_chat(request: Request) -> bool:
-    """Whether this is a chat call, in either flavour (`protocol.md` 2.1)."""
-    chat_path = request.path == "/generateAssistantResponse"
-    aws_json = request.path == "/" and request.target == "GenerateAssistantResponse"
-    return request.method == "POST" and (chat_path or aws_json)
+def unknown_operation() -> Answer:
+    """What AWS-JSON services say to what they cannot make out."""
+    return Answer({"__type": "com.amazon.coral.service#UnknownOperationException"}, 404)
+
+
+def is_aws_json(request: Request) -> bool:
+    """Whether the content type is that of the root path's protocol (`protocol.md` 2.4)."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/x-amz-json-1.0"
 
 
 class Simulator:
@@ -118,7 +123,7 @@ class Simulator:
 
     def _answer(self, request: Request, connection: Connection) -> Answer | None:
         """Answer a call of Kiro's API; nothing when the socket was written to or closed."""
-        if not is_chat(request):
+        if request.flavour is None:
             return self._faulty(request, connection)
         counters = self.state.counters
         counters.enter(request.bearer)
@@ -148,7 +153,10 @@ class Simulator:
 
     def _work(self, request: Request, connection: Connection) -> Answer | None:
         try:
-            if is_chat(request):
+            if request.path == "/" and request.method == "POST" and not is_aws_json(request):
+                request.refused = "content-type: the root path speaks AWS-JSON"
+                return unknown_operation()
+            if request.flavour is not None:
                 return self._chat(request, connection)
             view = self._views.get((request.method, request.path))
             if view is None:
@@ -185,6 +193,7 @@ class Simulator:
             strict=self.strict,
             api_key=account.kind == "api_key",
             profile_required=account.profile_required,
+            cli=request.flavour == "cli",
         )
         refusal = find_refusal(request.body, caller)
         if refusal:
@@ -238,10 +247,9 @@ class Simulator:
         return self.accounts.authorize(request.bearer, token_type, request.time)
 
     def _aws_json(self, request: Request) -> Answer:
-        view = self._targets.get(request.target)
-        if view is None:
-            return Answer({"__type": "UnknownOperationException"}, 404)
-        return view(request)
+        service, _, operation = request.headers.get("x-amz-target", "").rpartition(".")
+        view = self._targets.get(operation) if service == CONTROL_SERVICE else None
+        return view(request) if view is not None else unknown_operation()
 
     def _arguments(self, request: Request) -> dict[str, Any]:
         """Arguments from the query, or from the body of an AWS-JSON call."""

@@ -11,6 +11,8 @@ import orjson
 
 from kiroproxy.simulator.kiro_errors import KiroError
 
+CHAT_TARGET = "AmazonCodeWhispererStreamingService.GenerateAssistantResponse"
+
 
 @dataclass(slots=True)
 class Request:
@@ -38,6 +40,16 @@ class Request:
         """The operation named by `x-amz-target`, without its service."""
         return self.headers.get("x-amz-target", "").rpartition(".")[2]
 
+    @property
+    def flavour(self) -> str | None:
+        """Which program's way of asking for a chat this is, if it is one (`protocol.md` 2.4)."""
+        if self.method != "POST":
+            return None
+        if self.path == "/generateAssistantResponse":
+            return "ide"
+        named = self.headers.get("x-amz-target") == CHAT_TARGET
+        return "cli" if self.path == "/" and named else None
+
     def fields(self) -> dict[str, Any]:
         """The body as a JSON object; anything else counts as an empty one."""
         try:
@@ -61,6 +73,7 @@ class Request:
             "bearer": self.bearer,
             "time": self.time,
             "peer": self.peer,
+            "flavour": self.flavour,
             "refused": self.refused,
         }
 

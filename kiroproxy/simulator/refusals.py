@@ -86,6 +86,7 @@ RULES: dict[str, tuple[str, str]] = {
     "effort-model": ("effort-unsupported", "3.9"),
     "effort-fields": ("effort-invalid", "3.9"),
     "cwd-length": ("body-invalid", "3.5"),
+    "environment-missing": ("improperly-formed", "2.4"),
 }
 
 
@@ -100,12 +101,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What the account behind the request allows."""
+    """What the account behind the request allows, and whether it speaks as kiro-cli (2.4)."""
 
     models: Collection[str]
     strict: bool = False
     api_key: bool = False
     profile_required: bool = False
+    cli: bool = False
 
 
 def parse_body(raw: bytes) -> Any:
@@ -236,6 +238,7 @@ def check_root(body: Any, caller: Caller) -> None:
     _check_state(state)
     messages = _messages(state)
     declared = _check_messages(messages, caller)
+    _check_environment(messages[-1][1], caller)
     check_pairing(messages)
     _check_declared(messages, declared)
     _check_effort(body.get("additionalModelRequestFields"), messages[-1][1].get("modelId"))
@@ -246,7 +249,8 @@ def _check_profile(arn: str | None, caller: Caller) -> None:
         if arn is not None:
             raise Broken("profile-with-key", "an API key takes no profileArn")
     elif arn is None:
-        if caller.strict or caller.profile_required:
+        # kiro-cli sends one only where a profile was selected
+        if caller.profile_required or (caller.strict and not caller.cli):
             raise Broken("profile-missing", "profileArn")
     elif not arn.startswith("arn:aws:codewhisperer:"):
         raise Broken("profile-shape", arn)
@@ -341,6 +345,12 @@ def _check_user(message: Any, where: str, caller: Caller) -> None:
     check_shape(environment, ENV_STATE, f"{where}.envState")
     if len(environment.get("currentWorkingDirectory", "")) > MAX_CWD_CHARS:
         raise Broken("cwd-length", where)
+
+
+def _check_environment(current: dict[str, Any], caller: Caller) -> None:
+    environment = current.get("userInputMessageContext", {}).get("envState", {})
+    if caller.cli and not environment.get("operatingSystem"):
+        raise Broken("environment-missing", "kiro-cli tells the system in envState")
 
 
 def _check_tool_result(result: Any, where: str) -> None:

@@ -7,15 +7,14 @@ built-in list serves.
 import threading
 import time
 from collections.abc import Callable, Sequence
-from urllib.parse import urlencode
 
-from kiroproxy.credentials.model import Credential, control_profile_arn
+from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.kiro.errors import error_from_response
 from kiroproxy.kiro.events import lenient_json
 from kiroproxy.kiro.models import BUILT_IN, Model, parse_models
-from kiroproxy.upstream.endpoint import Voice, api_base, control_headers
+from kiroproxy.upstream.endpoint import Voice, account_arguments, control_call
 
 FRESH_S = 300.0
 STALE_S = 1800.0
@@ -36,22 +35,19 @@ class CatalogueClient:
         Raises:
             KiroProxyError: a page could not be had.
         """
-        base = api_base(self._voice.identity, credential)
         models: list[Model] = []
         token = ""
         seen: set[str] = set()
         for _ in range(PAGES):
-            query = {"origin": "AI_EDITOR", "maxResults": "50"}
-            if arn := control_profile_arn(credential):
-                query["profileArn"] = arn
+            arguments = account_arguments(credential) | {"maxResults": 50}
             if token:
-                query["nextToken"] = token
+                arguments["nextToken"] = token
+            call = control_call(self._voice, credential, "ListAvailableModels", arguments)
             answer = self._voice.transport.call(
-                "GET",
-                f"{base}/ListAvailableModels?{urlencode(query)}",
-                headers=control_headers(
-                    self._voice.identity, credential, self._voice.machine_id_of(credential)
-                ),
+                call.method,
+                call.url,
+                headers=call.headers,
+                body=call.body,
                 route=self._voice.route_of(credential),
                 timeout_s=TIMEOUT_S,
             )

@@ -1,11 +1,11 @@
 """One attempt: POST, status → exception, a response whose body is read as it arrives."""
 
-from kiroproxy.credentials.model import Credential, chat_profile_arn
+from kiroproxy.credentials.model import Credential
 from kiroproxy.errors import ContextTooLong, EffortUnsupported, ServerFault
 from kiroproxy.kiro.errors import error_from_response
 from kiroproxy.kiro.request import KiroRequest
 from kiroproxy.transport import Exchange
-from kiroproxy.upstream.endpoint import Voice, api_base, chat_headers
+from kiroproxy.upstream.endpoint import Voice, chat_call
 
 ERROR_BODY_LIMIT = 64 * 1024
 ERROR_BODY_WAIT_S = 5.0
@@ -39,13 +39,12 @@ class KiroClient:
         return self._post(credential, request, with_effort=False)
 
     def _post(self, credential: Credential, request: KiroRequest, *, with_effort: bool) -> Exchange:
+        call = chat_call(self._voice, credential, request, with_effort=with_effort)
         exchange = self._voice.transport.open(
-            "POST",
-            api_base(self._voice.identity, credential) + "/generateAssistantResponse",
-            headers=chat_headers(
-                self._voice.identity, credential, self._voice.machine_id_of(credential)
-            ),
-            body=request.body(chat_profile_arn(credential) or "", with_effort=with_effort),
+            call.method,
+            call.url,
+            headers=call.headers,
+            body=call.body,
             route=self._voice.route_of(credential),
             timeout_s=self._header_wait_s,
         )

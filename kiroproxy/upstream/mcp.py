@@ -6,13 +6,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from kiroproxy.conversation import SearchHit
-from kiroproxy.credentials.model import Credential, control_profile_arn
+from kiroproxy.credentials.model import Credential
 from kiroproxy.kiro.errors import error_from_response
 from kiroproxy.kiro.websearch import parse_search, search_request
-from kiroproxy.upstream.endpoint import Voice, api_base, chat_headers
+from kiroproxy.upstream.endpoint import Voice, search_call
 
 TIMEOUT_S = 60.0
-CHAT_ONLY = ("x-amzn-codewhisperer-optout", "x-amzn-kiro-agent-mode")
 
 
 class SearchClient:
@@ -27,20 +26,13 @@ class SearchClient:
         Raises:
             KiroProxyError: as for chat; `ServerFault` if the answer is no search result.
         """
-        headers = chat_headers(
-            self._voice.identity, credential, self._voice.machine_id_of(credential)
-        )
-        for name in CHAT_ONLY:
-            headers.pop(name)
-        arn = control_profile_arn(credential)
-        if arn:
-            headers["x-amzn-kiro-profile-arn"] = arn
         request = search_request(query, datetime.now(UTC), random.SystemRandom())
+        call = search_call(self._voice, credential, msgspec.json.encode(request))
         answer = self._voice.transport.call(
-            "POST",
-            api_base(self._voice.identity, credential) + "/mcp",
-            headers=headers,
-            body=msgspec.json.encode(request),
+            call.method,
+            call.url,
+            headers=call.headers,
+            body=call.body,
             route=self._voice.route_of(credential),
             timeout_s=TIMEOUT_S,
         )

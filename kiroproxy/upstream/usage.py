@@ -7,18 +7,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import urlencode
 
 import msgspec
 
-from kiroproxy.credentials.model import Credential, control_profile_arn, parse_time
+from kiroproxy.credentials.model import Credential, parse_time
 from kiroproxy.credentials.policy import Freshness, freshness
 from kiroproxy.credentials.pool import USAGE, Pool
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.kiro.errors import error_from_response
 from kiroproxy.kiro.events import lenient_json
 from kiroproxy.transport import Answer
-from kiroproxy.upstream.endpoint import Voice, api_base, control_headers
+from kiroproxy.upstream.endpoint import Voice, account_arguments, api_base, control_call
 
 TIMEOUT_S = 10.0
 FRESH_S = 300.0
@@ -26,7 +25,6 @@ FRESH_S = 300.0
 AT_ONCE = 8
 DATA_REGIONS = ("us-east-1", "eu-central-1")
 """The only ones in which Kiro's API exists (protocol notes 2.2)."""
-PROFILES_TARGET = "AmazonCodeWhispererService.ListAvailableProfiles"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +118,8 @@ class AccountClient:
             return Person()
 
     def _limits(self, credential: Credential, **more: str) -> Mapping[str, Any]:
-        query = {"origin": "AI_EDITOR", "resourceType": "AGENTIC_REQUEST"} | more
-        if arn := control_profile_arn(credential):
-            query["profileArn"] = arn
-        base = api_base(self._voice.identity, credential)
-        answer = self._call("GET", f"{base}/getUsageLimits?{urlencode(query)}", credential)
-        return lenient_json(answer.body)
+        arguments = account_arguments(credential) | {"resourceType": "AGENTIC_REQUEST"} | more
+        return lenient_json(self._call(credential, "GetUsageLimits", arguments).body)
 
     def reset_date(self, credential: Credential) -> datetime | None:
         """When its quota returns; None if Kiro does not say."""
@@ -136,42 +130,25 @@ class AccountClient:
 
     def profile(self, credential: Credential) -> str | None:
         """The ARN of its first profile; both regions are asked."""
-        regions = dict.fromkeys((credential.api_region, *DATA_REGIONS))
-        bases = dict.fromkeys(
-            api_base(self._voice.identity, replace(credential, api_region=region))
-            for region in regions
-            if region
-        )
-        for base in bases:
+        regions = [one for one in (credential.api_region, *DATA_REGIONS) if one]
+        there = [replace(credential, api_region=region) for region in regions]
+        for one in {api_base(self._voice.identity, one): one for one in there}.values():
             try:
-                answer = self._call(
-                    "POST",
-                    f"{base}/",
-                    credential,
-                    {"content-type": "application/x-amz-json-1.0", "x-amz-target": PROFILES_TARGET},
-                    b'{"maxResults":10}',
-                )
+                answer = self._call(one, "ListAvailableProfiles", {"maxResults": 10})
             except KiroProxyError:
                 continue
             if arn := _first_arn(lenient_json(answer.body)):
                 return arn
         return None
 
-    def _call(
-        self,
-        method: str,
-        url: str,
-        credential: Credential,
-        headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> Answer:
+    def _call(self, credential: Credential, operation: str, arguments: Mapping[str, Any]) -> Answer:
         voice = self._voice
-        own = control_headers(voice.identity, credential, voice.machine_id_of(credential))
+        call = control_call(voice, credential, operation, arguments)
         answer = voice.transport.call(
-            method,
-            url,
-            headers=own | dict(headers or {}),
-            body=body,
+            call.method,
+            call.url,
+            headers=call.headers,
+            body=call.body,
             route=voice.route_of(credential),
             timeout_s=TIMEOUT_S,
         )

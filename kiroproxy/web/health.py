@@ -34,14 +34,17 @@ def health() -> Response:
     accept = request.accept_mimetypes
     if accept["text/plain"] > accept["application/json"]:
         return Response("OK", content_type="text/plain")
-    status = services().pool.status()
+    parts = services()
+    status = parts.pool.status()
     return json_response(
         {
             "status": "healthy",
             "version": __version__,
             "uptime": int(time.monotonic() - _started),
             "timestamp": datetime.now(UTC).isoformat(timespec="seconds"),
+            "database": "connected" if parts.groups.reachable() else "disconnected",
             "active_tokens": status.usable,
+            "token_pools": dict(status.groups),
         }
     )
 

@@ -1,6 +1,8 @@
 """Groups: their names, their settings, and where they are kept (S119 to S123)."""
 
+import contextlib
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +125,66 @@ def test_a_busy_database_is_waited_for(book: GroupBook) -> None:
     book.save([Group("team")])
     assert len(GroupBook(book.path).all()) == 2
     blocker.close()
+
+
+# ---- groups that the credentials' store defines ----------------------------------------------
+
+
+def test_those_of_the_store_and_what_was_changed_here(tmp_path: Path) -> None:
+    """S121: what the API has changed precedes, the file is not written."""
+    given = [Group("pro", "Pro", GroupSettings(cooldown_sec=5)), Group("team")]
+    book = GroupBook(tmp_path / "db.sqlite", lambda: given)
+    assert list(book.all()) == ["pro", "team"]
+    assert book.settings("pro").cooldown_sec == 5
+    book.save([Group("pro", settings=GroupSettings(cooldown_sec=9)), Group("own")])
+    assert book.settings("pro").cooldown_sec == 9
+    assert set(book.all()) == {"pro", "team", "own"}
+    assert book.is_given("pro")
+    assert not book.is_given("own")
+    given.clear()
+    assert set(book.all()) == {"pro", "own"}
+
+
+# ---- is the database there -------------------------------------------------------------------
+
+
+@pytest.fixture
+def looked_at_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REACHABLE_AGE_S", 0.0)
+
+
+@pytest.mark.usefixtures("looked_at_each_time")
+def test_s159_the_database_is_reachable(book: GroupBook) -> None:
+    assert book.reachable(), "it is made when it is needed"
+    assert not book.path.exists(), "but not by looking"
+    book.save([Group("pro")])
+    assert book.reachable()
+    with contextlib.closing(sqlite3.connect(book.path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert book.reachable(), "somebody is writing"
+        assert time.monotonic() - began < 0.5
+
+
+@pytest.mark.usefixtures("looked_at_each_time")
+@pytest.mark.parametrize("content", [b"no database at all, " * 100, None])
+def test_s159_the_database_is_ill(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "db.sqlite"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    assert not GroupBook(path).reachable()
+
+
+@pytest.mark.usefixtures("looked_at_each_time")
+def test_s159_a_place_where_none_can_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    assert not GroupBook(tmp_path / "file" / "db.sqlite").reachable()
+
+
+def test_s159_the_database_is_not_looked_at_each_time(book: GroupBook) -> None:
+    assert book.reachable()
+    book.path.parent.mkdir()
+    book.path.write_bytes(b"broken " * 100)
+    assert book.reachable(), "for a few seconds"

@@ -50,6 +50,13 @@ def test_s91_incomplete_entry_is_named_and_the_others_load() -> None:
     assert "credentials[0].clientSecret" in problem
 
 
+def test_an_unknown_endpoint_is_named_and_the_others_load() -> None:
+    found = read_auth_token(json.dumps([IDC | {"endpoint": "desktop"}, SOCIAL]))
+    assert [one.auth_method for one in found.credentials] == ["social"]
+    [problem] = found.problems
+    assert "credentials[0].endpoint: must be ide or cli, not 'desktop'" in problem
+
+
 @pytest.mark.parametrize("value", ["[{", "/no/such/file", "[1, 2", "\0"])
 def test_unusable_value_is_a_named_error(value: str) -> None:
     with pytest.raises(ConfigError, match="KIRO_AUTH_TOKEN"):

@@ -60,6 +60,8 @@ def test_a_lone_api_key_is_one() -> None:
         ({"refreshToken": "r", "region": "evil.example/#"}, "x.region"),
         ({"refreshToken": "r", "priority": "high"}, "x.priority"),
         ({"refreshToken": "r", "maxConcurrent": 0}, "x.maxConcurrent"),
+        ({"refreshToken": "r", "endpoint": "desktop"}, "x.endpoint"),
+        ({"refreshToken": "r", "endpoint": 5}, "x.endpoint"),
     ],
 )
 def test_errors_name_the_key(raw: object, setting: str) -> None:
@@ -118,6 +120,18 @@ def test_unknown_keys_and_unchanged_values_survive() -> None:
     assert written["id"] == 7
     again = parse_credential(written)
     assert again == new
+
+
+@pytest.mark.parametrize(
+    ("said", "known"), [(None, None), ("", None), ("ide", "ide"), (" CLI ", "cli")]
+)
+def test_endpoints(said: str | None, known: str | None) -> None:
+    assert parse(endpoint=said).endpoint == known
+
+
+def test_an_unknown_endpoint_is_named_but_not_at_length() -> None:
+    one = model.parse_stored({"refreshToken": "r", "endpoint": "x" * 500}, "x")
+    assert model.unknown_endpoint(one) == f"must be ide or cli, not {'x' * 40!r}"
 
 
 texts = st.none() | st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)

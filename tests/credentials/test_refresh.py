@@ -20,7 +20,8 @@ from kiroproxy.credentials.refresh import (
     route_for,
 )
 from kiroproxy.transport import Answer, Route, Transport
-from tests.credentials.auth_server import AuthServer
+from tests.credentials.auth_server import ENTRA_CERTIFICATE, AuthServer, EntraServer
+from tests.wire import CERTIFICATE, HttpProxy
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SOCIAL = Credential(id=1, refresh_token="r" * 120, region="eu-west-1", profile_arn="arn:old")
@@ -270,6 +271,33 @@ def test_redeeming_over_http() -> None:
         assert isinstance(again, Credential)
         assert auth.requests[1][0] == "/token"
         assert again.machine_id is None, "the configuration's needs no freezing"
+
+
+def test_redeeming_at_an_external_identity_provider() -> None:
+    """Protocol 5.1, over TLS and through a tunnel, for tokens go to Entra's own hosts alone."""
+    with EntraServer(IDP.refresh_token or "", "c", "/tenant/oauth2/v2.0/token") as entra:
+        way = {"login.microsoftonline.com:443": f"127.0.0.1:{entra.port}"}
+        with HttpProxy(way) as proxy:
+            route = Route(f"http://127.0.0.1:{proxy.port}", verify=str(ENTRA_CERTIFICATE))
+            refresher = Refresher(Transport(), replace(SETTINGS, route=route))
+            new = refresher.redeem(IDP, NOW)
+            assert isinstance(new, Credential)
+            assert (new.access_token, new.refresh_token) == ("at-1", "rt-1")
+            assert new.expires_at == NOW + timedelta(hours=1)
+            again = refresher.redeem(new, NOW)
+            assert isinstance(again, Credential)
+            assert again.refresh_token == "rt-2"
+            spent = refresher.redeem(IDP, NOW)
+            assert isinstance(spent, RefreshFailure)
+            assert spent.disable == "InvalidRefreshToken"
+            other = refresher.redeem(replace(again, client_id="other"), NOW)
+            assert isinstance(other, RefreshFailure)
+            assert other.disable == "InvalidConfig"
+        assert entra.requests[0][2]["scope"] == "openid offline_access"
+        untrusting = Refresher(
+            Transport(), replace(SETTINGS, route=replace(route, verify=str(CERTIFICATE)))
+        )
+        assert isinstance(untrusting.redeem(again, NOW), RefreshFailure)
 
 
 def test_a_truncated_token_is_called_so_when_refused() -> None:

@@ -1,5 +1,6 @@
 """Changing the set of credentials and groups (S104, S121, S123, S132)."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ def registry(bench: Bench) -> Registry:
         ([], "object"),
         ({"refreshToken": TOKEN, "authMethod": "idc"}, "clientId"),
         ({"refreshToken": TOKEN, "authMethod": "magic"}, "authMethod"),
+        ({"refreshToken": TOKEN, "endpoint": "desktop"}, "endpoint: must be ide or cli"),
     ],
 )
 def test_what_cannot_be_a_credential(raw: Any, why: str) -> None:
@@ -131,3 +133,33 @@ def test_a_store_that_cannot_be_written_says_so(bench: Bench, registry: Registry
     bench.store.why_unwritable = lambda: "it is full"  # type: ignore[method-assign]
     with pytest.raises(e.StoreUnwritable, match="it is full"):
         registry.check_writable()
+
+
+def test_s121_groups_of_the_file_are_changed_there(tmp_path: Path) -> None:
+    path = tmp_path / "credentials.json"
+    file = {
+        "default_group": "pro",
+        "groups": {"pro": {"display_name": "Pro", "settings": {"cooldown_sec": 5}}},
+        "tokens": [{"refreshToken": TOKEN, "priority": 1}],
+    }
+    path.write_text(json.dumps(file))
+    path.chmod(0o600)
+    book = GroupBook(tmp_path / "db.sqlite", lambda: bench.store.snapshot().groups)
+    bench = Bench(tmp_path, groups=book)
+    registry = Registry(bench.pool, book)
+    told = [(info.group.name, info.group.display_name, info.total) for info in registry.groups()]
+    assert told == [("default", "", 0), ("pro", "Pro", 1)]
+    assert bench.pool.group_settings("pro").cooldown_sec == 5
+    for act in (lambda: registry.remove_group("pro"), lambda: registry.rename_group("pro", "x")):
+        with pytest.raises(e.InvalidRequest, match="the credentials file defines the group pro"):
+            act()
+    assert json.loads(path.read_text())["tokens"] == file["tokens"], "nothing was changed"
+    registry.change_group(Group("pro", "Best", GroupSettings(cooldown_sec=9)))
+    assert bench.pool.group_settings("pro").cooldown_sec == 9
+    added = registry.add({"refreshToken": TOKEN + "new"})
+    assert added.group == "default"
+    assert registry.move(1, "default").group == "default"
+    written = json.loads(path.read_text())
+    assert [one["group"] for one in written["tokens"]] == ["default", "default"]
+    assert written["groups"] == file["groups"]
+    bench.runtime.close()

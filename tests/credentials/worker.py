@@ -1,8 +1,8 @@
 """What a gunicorn worker does with a pool, as a process of its own under gevent.
 
 Arguments as one JSON object: store, runtime, auth, greenlets, failpoint; with rounds, each
-greenlet goes through all credentials in turn. Prints one JSON object: the access tokens that the
-greenlets got, and their errors.
+greenlet goes through all credentials in turn, and after `step_at` of them the clock is wrong by
+`step_s`. Prints one JSON object: the access tokens that the greenlets got, and their errors.
 """
 
 # ruff: noqa: E402 - gevent patches before anything else is imported
@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import gevent
@@ -39,14 +40,23 @@ def main() -> None:
     store = FileStore(Path(task["store"]), failpoint=failpoint)
     runtime = Runtime(Path(task["runtime"]))
     refresher = Refresher(Transport(), settings)
+    step = [timedelta(0)]
     pool = Pool(
-        store, refresher, runtime, max_concurrent=1000, mode="balanced", failpoint=failpoint
+        store,
+        refresher,
+        runtime,
+        max_concurrent=1000,
+        mode="balanced",
+        clock=lambda: datetime.now(UTC) + step[0],
+        failpoint=failpoint,
     )
     tokens: list[str | None] = []
     errors: list[str] = []
 
     def request() -> None:
-        for _ in range(task.get("rounds", 1)):
+        for number in range(task.get("rounds", 1)):
+            if number == task.get("step_at"):
+                step[0] = timedelta(seconds=task["step_s"])
             try:
                 lease = pool.lease("claude-sonnet-4.5")
             except KiroProxyError as error:

@@ -32,10 +32,15 @@ def pool_of(size: int, **more: Any) -> list[dict[str, Any]]:
 
 @contextmanager
 def serving(
-    sim: Simulator, place: Path, credentials: list[dict[str, Any]], **config: Any
+    sim: Simulator,
+    place: Path,
+    credentials: Any,
+    *,
+    environ: dict[str, str] | None = None,
+    **config: Any,
 ) -> Iterator[Proxy]:
     given = {"adminApiKey": ADMIN, "logLevel": "warn"} | config
-    with Proxy(place, given, credentials, upstream=sim.url, workers=2) as proxy:
+    with Proxy(place, given, credentials, upstream=sim.url, environ=environ) as proxy:
         yield proxy
 
 
@@ -274,6 +279,28 @@ def test_places_are_limited_across_workers(sim: Simulator, tmp_path: Path) -> No
             assert list(stream)
             stream.close()
         assert max(sim.state()["perBearerMax"].values()) == 3
+
+
+def test_those_who_wait_are_served_in_order(sim: Simulator, tmp_path: Path) -> None:
+    """Across the workers."""
+    sim.script({"steps": [{"gate": "open"}, {"text": "at last"}, {"metering": 0.1}]}, times=None)
+    with serving(sim, tmp_path, pool_of(1, maxConcurrent=1), firstFrameWaitSec=0.1) as proxy:
+        holder = Stream(proxy, body("number 0"))
+        with ThreadPoolExecutor(8) as threads:
+            waiting = []
+            for n in range(1, 9):
+                waiting.append(threads.submit(post, proxy, body(f"number {n}")))
+                time.sleep(0.15)
+            sim.gate("open", None)
+            assert [one.result().status_code for one in waiting] == [200] * 8
+        assert list(holder)
+        holder.close()
+        prompts = [
+            one["body"]["conversationState"]["currentMessage"]["userInputMessage"]["content"]
+            for one in sim.requests("/generateAssistantResponse")
+        ]
+        assert prompts == [f"number {n}" for n in range(9)]
+        assert max(sim.state()["perBearerMax"].values()) == 1
 
 
 def test_groups_keep_to_themselves(sim: Simulator, tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.credentials.auth_server import ENTRA_CERTIFICATE, EntraServer
 from tests.flows.client import body, post
 from tests.flows.conftest import LONG_TOKEN, credential
 from tests.servers import Proxy
 from tests.simulation import Simulator
+from tests.wire import HttpProxy
 
 pytestmark = pytest.mark.flow
 
@@ -50,6 +52,34 @@ def test_s99_idc_refresh(sim: Simulator, tmp_path: Path) -> None:
         assert post(proxy, body()).status_code == 200
         [refresh] = sim.requests("/token")
         assert refresh["body"]["grantType"] == "refresh_token"
+
+
+def test_an_external_identity_provider(sim: Simulator, tmp_path: Path) -> None:
+    """Protocol 5.1: Entra renews; the profile is asked for, and `tokentype` says what it is."""
+    arn = "arn:aws:codewhisperer:us-east-1:111122223333:profile/ENTRA"
+    sim.account(accessToken="at-1", requireProfileArn=True, profiles=[arn])
+    own = {
+        "authMethod": "external_idp",
+        "clientId": "client",
+        "tokenEndpoint": "https://login.microsoftonline.com/tenant/oauth2/v2.0/token",
+        "scope": "openid offline_access",
+        "expiresAt": "2026-01-01T00:00:00Z",
+    }
+    with EntraServer(LONG_TOKEN, "client", "/tenant/oauth2/v2.0/token") as entra:
+        way = {"login.microsoftonline.com:443": f"127.0.0.1:{entra.port}"}
+        with HttpProxy(way) as tunnel:
+            own["proxyUrl"] = f"http://127.0.0.1:{tunnel.port}"
+            config = {"caBundle": str(ENTRA_CERTIFICATE), "noProxy": "127.0.0.1"}
+            with Proxy(tmp_path, config, [credential(**own)], upstream=sim.url) as proxy:
+                answer = post(proxy, body())
+                assert answer.status_code == 200, answer.text
+                [written] = json.loads(proxy.credentials_path.read_text("utf-8"))
+        assert (entra.issued, entra.reused) == (1, 0)
+    assert (written["accessToken"], written["refreshToken"]) == ("at-1", "rt-1")
+    assert (written["profileArn"], written["scope"]) == (arn, own["scope"])
+    chat = sim.requests("/generateAssistantResponse")[-1]
+    assert chat["headers"]["tokentype"] == "EXTERNAL_IDP"
+    assert chat["body"]["profileArn"] == arn
 
 
 def test_s103_dead_token_asks_for_a_login_and_never_loops(sim: Simulator, tmp_path: Path) -> None:

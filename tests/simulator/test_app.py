@@ -11,6 +11,8 @@ from kiroproxy.simulator.app import PLACEHOLDER_ARN, new_tool_id
 from tests.simulation import Simulator, chat_body
 from tests.simulator.conftest import Caller
 
+AWS_JSON = {"content-type": "application/x-amz-json-1.0"}
+
 
 def payloads(body: bytes) -> list[dict[str, Any]]:
     decoder = Decoder()
@@ -35,13 +37,34 @@ def test_the_default_answer_says_that_it_is_simulated(sim: Simulator, caller: Ca
     assert sim.state()["generateCalls"] == 1
 
 
-def test_both_flavours_of_chat_are_served(caller: Caller) -> None:
+def test_both_flavours_of_chat_are_served(sim: Simulator, caller: Caller) -> None:
     """protocol.md 2.1, 2.4."""
-    target = "AmazonCodeWhispererStreamingService.GenerateAssistantResponse"
-    headers = {"x-amz-target": target}
-    status, body = caller.call("POST", "/", chat_body("[[sim: text]]"), "me", **headers)
+    service = "AmazonCodeWhispererStreamingService"
+    headers = AWS_JSON | {"x-amz-target": f"{service}.GenerateAssistantResponse"}
+    environment = {"envState": {"operatingSystem": "linux"}}
+    whole = chat_body("[[sim: text]]", context=environment, origin="KIRO_CLI")
+    status, body = caller.call("POST", "/", whole, "me", **headers)
     assert status == 200
     assert text(body) == "This is a simulated answer."
+    assert caller.chat("[[sim: text]]")[0] == 200
+    assert [one["flavour"] for one in sim.requests()] == ["cli", "ide"]
+
+
+def test_what_the_root_path_refuses(sim: Simulator, caller: Caller) -> None:
+    """protocol.md 2.4: AWS-JSON, the right service, the system of the caller."""
+    service = "AmazonCodeWhispererStreamingService"
+    named = {"x-amz-target": f"{service}.GenerateAssistantResponse"}
+    whole = chat_body(context={"envState": {"operatingSystem": "linux"}})
+    plain = {"content-type": "application/json"}
+    assert caller.call("POST", "/", whole, "me", **named, **plain)[0] == 404
+    other = {"x-amz-target": "AmazonCodeWhispererService.GenerateAssistantResponse"}
+    assert caller.call("POST", "/", whole, "me", **other, **AWS_JSON)[0] == 404
+    assert caller.call("POST", "/", chat_body(), "me", **named, **AWS_JSON)[0] == 400
+    assert [(one["refused"] or "").split(":")[0] for one in sim.requests()] == [
+        "content-type",
+        "",
+        "environment-missing",
+    ]
 
 
 def test_a_tool_directive_uses_fresh_ids_and_its_result_is_answered(caller: Caller) -> None:
@@ -141,7 +164,7 @@ def test_models_come_in_pages_both_ways(caller: Caller) -> None:
     """protocol.md 6.3."""
     status, page = caller.call("GET", "/ListAvailableModels?maxResults=5", bearer="me")
     assert (status, len(page["models"])) == (200, 5)
-    target = {"x-amz-target": "AmazonCodeWhispererService.ListAvailableModels"}
+    target = AWS_JSON | {"x-amz-target": "AmazonCodeWhispererService.ListAvailableModels"}
     _, rest = caller.call("POST", "/", {"nextToken": page["nextToken"]}, "me", **target)
     assert rest["models"][0]["modelId"] == page["nextToken"]
     assert "nextToken" not in rest
@@ -149,14 +172,14 @@ def test_models_come_in_pages_both_ways(caller: Caller) -> None:
 
 def test_profiles_usage_and_preference(sim: Simulator, caller: Caller) -> None:
     """protocol.md 6.1, 6.2, 6.4."""
-    profiles = {"x-amz-target": "AmazonCodeWhispererService.ListAvailableProfiles"}
+    profiles = AWS_JSON | {"x-amz-target": "AmazonCodeWhispererService.ListAvailableProfiles"}
     _, listed = caller.call("POST", "/", {"maxResults": 10}, "me", **profiles)
     assert listed["profiles"][0]["arn"].startswith("arn:aws:codewhisperer:")
     sim.account(id="none", accessToken="builder", profiles=[])
     assert caller.call("POST", "/", {}, "builder", **profiles)[1] == {"profiles": []}
     wanted = {"overageConfiguration": {"overageStatus": "ENABLED"}}
     assert caller.call("POST", "/setUserPreference", wanted, "me")[0] == 200
-    usage = {"x-amz-target": "AmazonCodeWhispererService.GetUsageLimits"}
+    usage = AWS_JSON | {"x-amz-target": "AmazonCodeWhispererService.GetUsageLimits"}
     limits = caller.call("POST", "/", {}, "me", **usage)[1]
     assert limits["overageConfiguration"] == {"overageStatus": "ENABLED"}
     sim.account(id="free", accessToken="free", subscription="KIRO FREE")
@@ -185,7 +208,9 @@ def test_search(caller: Caller) -> None:
 
 def test_unknown_paths_and_targets(caller: Caller) -> None:
     assert caller.call("GET", "/nothing")[0] == 404
-    assert caller.call("POST", "/", {}, "me", **{"x-amz-target": "X.Nope"})[0] == 404
+    for target in ("X.Nope", "X.ListAvailableProfiles", "ListAvailableProfiles"):
+        headers = AWS_JSON | {"x-amz-target": target}
+        assert caller.call("POST", "/", {}, "me", **headers)[0] == 404
     assert caller.call("GET", "/")[1]["simulated"] is True
 
 

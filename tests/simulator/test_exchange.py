@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from kiroproxy.simulator.exchange import Answer, error_answer, read_request, status_line
+from kiroproxy.simulator.exchange import (
+    CHAT_TARGET,
+    Answer,
+    error_answer,
+    read_request,
+    status_line,
+)
 from kiroproxy.simulator.kiro_errors import KIRO_ERRORS
 
 
@@ -30,6 +36,26 @@ def test_a_request_is_read() -> None:
     assert request.headers["content-type"] == "application/json"
     assert request.fields() == {"x": 1}
     assert request.recorded()["body"] == {"x": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "target", "flavour"),
+    [
+        ("/generateAssistantResponse", "POST", "", "ide"),
+        ("/generateAssistantResponse", "POST", CHAT_TARGET, "ide"),
+        ("/generateAssistantResponse", "GET", "", None),
+        ("/", "POST", CHAT_TARGET, "cli"),
+        ("/", "POST", "AmazonCodeWhispererService.GenerateAssistantResponse", None),
+        ("/", "POST", "", None),
+        ("/mcp", "POST", CHAT_TARGET, None),
+    ],
+)
+def test_the_flavour_of_a_chat(path: str, method: str, target: str, flavour: str | None) -> None:
+    """protocol.md 2.4."""
+    given = environ(PATH_INFO=path, REQUEST_METHOD=method, HTTP_X_AMZ_TARGET=target)
+    request = read_request(given)
+    assert request.flavour == flavour
+    assert request.recorded()["flavour"] == flavour
 
 
 @pytest.mark.parametrize("body", [b"", b"[1]", b"{"])

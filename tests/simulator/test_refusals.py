@@ -324,6 +324,7 @@ CASES_BY_CALLER = {  # rules that depend on who asks, or on bytes
     "profile-missing",
     "profile-with-key",
     "schema-contested",
+    "environment-missing",
 }
 
 
@@ -394,6 +395,22 @@ def test_the_profile_is_demanded_of_some_and_forbidden_with_keys() -> None:
     assert verdict(bare, Caller(MODELS, strict=True, api_key=True)) is None
     assert verdict(body, Caller(MODELS, api_key=True)) == "profile-with-key"
     assert verdict(body, Caller(MODELS, strict=True)) is None
+
+
+def test_kiro_cli_names_its_system_and_needs_no_profile() -> None:
+    """protocol.md 2.4."""
+    cli, body = Caller(MODELS, cli=True), good()
+    bare = {"conversationState": body["conversationState"]}
+    assert verdict(body, cli) is None
+    assert verdict(bare, Caller(MODELS, cli=True, strict=True)) is None
+    asked = Caller(MODELS, cli=True, profile_required=True)
+    assert verdict(bare, asked) == "profile-missing"
+    for environment in ({}, {"operatingSystem": ""}):
+        context(body)["envState"] = environment
+        assert verdict(body, cli) == "environment-missing"
+        assert verdict(body) is None
+    del context(body)["envState"]
+    assert verdict(body, cli) == "environment-missing"
 
 
 def test_contested_schema_keywords_are_refused_when_strict() -> None:

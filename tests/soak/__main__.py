@@ -1,4 +1,4 @@
-"""Endurance: `make soak`. Bounded, some minutes; exits with 1 if a promise was broken.
+"""Endurance: `make soak`, the full length by default; exits with 1 if a promise was broken.
 
 python -m tests.soak [NAME…] [--factor 0.1]
 """

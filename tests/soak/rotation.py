@@ -42,9 +42,20 @@ class Outcome:
 
 
 class Run:
-    """A store with `size` credentials, and workers on it."""
+    """A store with `size` credentials, and workers on it.
 
-    def __init__(self, sim: Simulator, place: Path, size: int) -> None:
+    Their access tokens live for `life_s`; with `left_s` they have one that lives so long.
+    """
+
+    def __init__(
+        self,
+        sim: Simulator,
+        place: Path,
+        size: int,
+        *,
+        life_s: float = LIFE_S,
+        left_s: float = 0.0,
+    ) -> None:
         self._sim = sim
         self._size = size
         self._path = place / "credentials.json"
@@ -52,8 +63,11 @@ class Run:
         entries = []
         for n in range(1, size + 1):
             token = f"soak-refresh-{n}-" + "x" * 100
-            sim.account(id=f"soak-{n}", refreshToken=token, expiresIn=LIFE_S)
+            sim.account(id=f"soak-{n}", refreshToken=token, expiresIn=life_s)
             entries.append({"id": n, "refreshToken": token, "authMethod": "social"})
+            if left_s:
+                ends = time.time() + left_s
+                entries[-1] |= {"accessToken": f"soak-access-{n}", "expiresAt": ends}
         self._path.write_text(json.dumps(entries), "utf-8")
         Runtime.wipe(self._runtime)
 

@@ -1,11 +1,13 @@
 """/health, /healthz, /readyz, /metrics and HEAD / (S76, S159, X16)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from kiroproxy import __version__
+from kiroproxy.credentials.model import Credential
 from tests.web.conftest import ADMIN, Place
 
 
@@ -18,6 +20,8 @@ def test_s159_health(place: Place) -> None:
     assert isinstance(body["uptime"], int)
     assert body["timestamp"].endswith("+00:00")
     assert body["active_tokens"] == 1
+    assert body["database"] == "connected"
+    assert body["token_pools"] == {"default": 1}
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,29 @@ def test_health_without_a_credential_is_health_still(make: Callable[..., Place])
     answer = make(credentials=0).client.get("/health")
     assert answer.status_code == 200
     assert answer.get_json()["active_tokens"] == 0
+
+
+def test_s159_an_ill_database_is_told_and_harms_nothing(
+    make: Callable[..., Place], tmp_path: Path
+) -> None:
+    (tmp_path / "ill.db").write_bytes(b"no database " * 100)
+    answer = make(database_path=str(tmp_path / "ill.db")).client.get("/health")
+    assert answer.status_code == 200
+    assert answer.get_json()["database"] == "disconnected"
+    assert answer.get_json()["status"] == "healthy"
+
+
+def test_s159_usable_tokens_by_group(make: Callable[..., Place]) -> None:
+    place = make(credentials=3)
+
+    def change(credentials: list[Credential]) -> None:
+        credentials[1] = replace(credentials[1], group="pro")
+        credentials[2] = replace(credentials[2], group="team", disabled=True)
+
+    place.services.pool.store.edit(change)
+    body = place.client.get("/health").get_json()
+    assert body["token_pools"] == {"default": 1, "pro": 1, "team": 0}
+    assert body["active_tokens"] == 2
 
 
 def test_healthz(place: Place) -> None:

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from kiroproxy.credentials.groups import Group
 from kiroproxy.credentials.model import Credential
 
 Change = Callable[[list[Credential]], list[Credential] | None]
@@ -15,12 +16,14 @@ Change = Callable[[list[Credential]], list[Credential] | None]
 class Snapshot(msgspec.Struct, frozen=True):
     """The credentials at one moment, in the store's order; equal versions mean equal content.
 
-    `problems` name, in words, entries that cannot be used and faults of the store.
+    `problems` name, in words, entries that cannot be used and faults of the store. `groups` are
+    those that are defined beside the credentials.
     """
 
     credentials: tuple[Credential, ...] = ()
     version: str = ""
     problems: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
 
     def get(self, credential_id: int) -> Credential | None:
         """The credential of that id."""

@@ -65,7 +65,8 @@ class _Loaded:
     def snapshot(self) -> Snapshot:
         """What others see of it: one object, as long as nothing changes."""
         problems = (*((self.fault,) if self.fault else ()), *self.document.problems)
-        return Snapshot(self.document.credentials, self.digest, problems)
+        document = self.document
+        return Snapshot(document.credentials, self.digest, problems, document.groups)
 
     @property
     def missing(self) -> bool:
@@ -243,6 +244,14 @@ class FileStore:
         except (OSError, StoreUnwritable) as error:
             log.warning("no backup of %s was written: %s", self.path, error)
 
+    def _back_up_first(self) -> None:
+        """Copy a file that somebody has put in place: nothing of ours may ever be written to it."""
+        loaded = self._loaded
+        if loaded is None or loaded.fault or not loaded.data or not loaded.document.entries:
+            return
+        if not self._is_backed_up(loaded.data):
+            self._back_up(None, loaded.data)
+
     def _is_backed_up(self, data: bytes) -> bool:
         try:
             return durable.read_private(self._backup(1))[0] == data
@@ -304,7 +313,9 @@ class FileStore:
         warnings = [one for one in (self.why_unwritable(), self._too_open()) if one]
         try:
             self._sweep()
-            snapshot = self.edit(lambda credentials: None)
+            with self._locked(".lock", self._lock_timeout_s):
+                snapshot = self._rewrite(lambda credentials: None)
+                self._back_up_first()
         except (StoreLocked, StoreUnwritable) as error:
             warnings += [] if isinstance(error, StoreUnwritable) and warnings else [str(error)]
             snapshot = self.snapshot()

@@ -149,3 +149,116 @@ def test_any_objects_survive_a_rewrite(raws: list[dict[str, Any]]) -> None:
     again = parse_document(encode(out))
     assert again.settled
     assert again.credentials == document.credentials
+
+
+# ---- what a person writes by hand ------------------------------------------------------------
+
+ODD = {"refreshToken": "o", "endpoint": "desktop", "x": 1}
+
+
+def test_an_unknown_endpoint_switches_off_its_credential_alone() -> None:
+    document = parse_document(encode([ONE, ODD, TWO]))
+    one, odd, two = document.credentials
+    assert (odd.disabled, odd.disabled_reason) == (True, "InvalidConfig")
+    assert not one.disabled
+    assert not two.disabled
+    [problem] = document.problems
+    assert problem == "credentials[1].endpoint: must be ide or cli, not 'desktop'"
+    written = json.loads(build_document(document, document.credentials))[1]
+    assert written == {**ODD, "id": 2, "authMethod": "social"}, "that is for nobody to write"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"label": "mine"}, {"label": "mine"}),
+        ({"endpoint": "cli"}, {"endpoint": "cli"}),
+        ({"disabled": False, "disabled_reason": None}, {}),
+        ({"disabled_reason": "Manual"}, {"disabled": True, "disabledReason": "Manual"}),
+    ],
+)
+def test_editing_such_a_credential(change: dict[str, Any], told: dict[str, Any]) -> None:
+    document = parse_document(encode(ODD))
+    changed = [replace(document.credentials[0], **change)]
+    out = json.loads(build_document(document, changed))
+    assert out == {**ODD, "id": 1, "authMethod": "social"} | told
+    again = parse_document(encode(out)).credentials[0]
+    assert again.disabled == ("endpoint" not in change)
+
+
+def test_a_stored_switch_of_such_a_credential_stays() -> None:
+    off = {**ODD, "disabled": True, "disabledReason": "Manual", "disabledUntil": "2030-01-01"}
+    assert rebuilt([off]) == [{**off, "id": 1, "authMethod": "social"}]
+
+
+KIRO2API = {
+    "default_group": "pro",
+    "groups": {
+        "pro": {"name": "pro", "display_name": "Pro", "settings": {"cooldown_sec": 5}, "x": 1},
+        "default": {"settings": {"priority": 3}},
+    },
+    "api_keys": [{"key": "k", "name": "n", "allowed_groups": ["pro"]}],
+    "tokens": [{"refreshToken": "a"}, {"refreshToken": "b", "group": "other", "y": [2]}],
+}
+
+
+def test_s121_groups_and_their_default() -> None:
+    document = parse_document(encode(KIRO2API))
+    assert [one.group for one in document.credentials] == ["pro", "other"]
+    assert {one.name: one.display_name for one in document.groups} == {"pro": "Pro", "default": ""}
+    assert document.groups[0].settings.cooldown_sec == 5
+    assert document.problems == ()
+
+
+def test_s121_the_shape_survives_a_rotation() -> None:
+    document = parse_document(encode(KIRO2API))
+    changed = [replace(one, refresh_token="new") for one in document.credentials]
+    out = json.loads(build_document(document, changed))
+    first, second = out.pop("tokens")
+    assert first == {"refreshToken": "new", "id": 1, "authMethod": "social"}, "still no group"
+    assert (second["group"], second["y"]) == ("other", [2])
+    assert out == {key: value for key, value in KIRO2API.items() if key != "tokens"}
+
+
+@pytest.mark.parametrize("group", [None, "default"])
+def test_s121_no_group_is_named_where_it_means_another(group: str | None) -> None:
+    """A credential that is added, or moved, to `default` must not land in the file's own."""
+    document = parse_document(encode(KIRO2API))
+    moved, other = document.credentials
+    new = Credential(refresh_token="n", group=group)
+    after = with_ids([replace(moved, group=group), other, new])
+    again = parse_document(build_document(document, after))
+    assert [one.group for one in again.credentials] == ["default", "other", "default"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "problem"),
+    [
+        ([], "groups: is not an object"),
+        ({"v1": {}}, "groups.v1: its name or its settings cannot be used"),
+        ({"pro": {"settings": {"priority": "x"}}}, "groups.pro: its name or its settings"),
+        (None, ""),
+    ],
+)
+def test_groups_that_cannot_be_used_are_named(groups: object, problem: str) -> None:
+    """The credentials serve all the same."""
+    document = parse_document(encode({"groups": groups, "tokens": [ONE]}))
+    assert len(document.credentials) == 1
+    assert document.groups == ()
+    assert "".join(document.problems).startswith(problem)
+    assert bool(document.problems) == bool(problem)
+
+
+@pytest.mark.parametrize("name", ["", "  ", None, 5, []])
+def test_no_default_group_is_default(name: object) -> None:
+    document = parse_document(encode({"default_group": name, "tokens": [ONE]}))
+    assert document.credentials[0].group is None
+
+
+def test_a_token_that_is_there_twice_is_told() -> None:
+    """Without showing it; both serve, for who knows which one its owner means."""
+    key = {"kiroApiKey": "ksk_example"}
+    document = parse_document(encode([ONE, TWO, {**ONE, "label": "again"}, key, key]))
+    assert len(document.credentials) == 5
+    [problem] = document.problems
+    assert problem.startswith("#3 has the same refresh token as #1")

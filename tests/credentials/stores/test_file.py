@@ -336,3 +336,20 @@ def test_truncated_or_flipped_it_loads_or_falls_back(tmp_path_factory: Any, data
     after = store.edit(lambda all_: all_.append(Credential(refresh_token="added")))
     assert len(after.credentials) == len(before.credentials) + 1
     assert FileStore(path).snapshot().credentials == after.credentials
+
+
+def test_what_was_put_in_place_is_backed_up_at_start(path: Path) -> None:
+    """Even if there is nothing to write: it may be damaged before anything is."""
+    FileStore(path).prepare()
+    content = path.read_bytes()
+    for number in (1, 2, 3):
+        path.with_name(f"{path.name}.bak.{number}").unlink(missing_ok=True)
+    FileStore(path).prepare()
+    assert path.with_name(f"{path.name}.bak.1").read_bytes() == content
+    FileStore(path).prepare()
+    assert not path.with_name(f"{path.name}.bak.2").exists(), "once is enough"
+    path.write_bytes(content[:40])
+    store = FileStore(path)
+    store.prepare()
+    assert json.loads(path.read_bytes()) == json.loads(content)
+    assert store.snapshot().credentials
