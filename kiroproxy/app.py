@@ -56,20 +56,6 @@ def build_services(config: Config) -> Services:
     transport = Transport()
     route = _route(config)
     store = FileStore(config.credentials_path)
-    refresher = Refresher(
-        transport,
-        RefreshSettings(
-            social_auth_url=config.social_auth_url,
-            oidc_url=config.oidc_url,
-            region=config.region,
-            auth_region=config.auth_region,
-            kiro_version=config.kiro_version,
-            machine_id=config.machine_id,
-            system_version=config.system_version,
-            node_version=config.node_version,
-            route=route,
-        ),
-    )
 
     def route_of(credential: Credential) -> Route:
         return route_for(credential, route)
@@ -82,7 +68,7 @@ def build_services(config: Config) -> Services:
     book = GroupBook(config.database_path)
     pool = Pool(
         store,
-        refresher,
+        build_refresher(config, transport),
         Runtime(config.state_dir / "runtime.db"),
         max_concurrent=config.max_concurrent,
         queue_wait_s=config.queue_wait_sec,
@@ -114,6 +100,24 @@ def build_services(config: Config) -> Services:
             idle_s=config.idle_timeout_sec,
         ),
         responses=ResponseStore(config.state_dir / "responses.db"),
+    )
+
+
+def build_refresher(config: Config, transport: Transport) -> Refresher:
+    """What redeems refresh tokens."""
+    return Refresher(
+        transport,
+        RefreshSettings(
+            social_auth_url=config.social_auth_url,
+            oidc_url=config.oidc_url,
+            region=config.region,
+            auth_region=config.auth_region,
+            kiro_version=config.kiro_version,
+            machine_id=config.machine_id,
+            system_version=config.system_version,
+            node_version=config.node_version,
+            route=_route(config),
+        ),
     )
 
 
