@@ -17,7 +17,7 @@ class KiroClient:
     """Calls Kiro's chat endpoint; `header_wait_s` is how long Kiro may take to begin its answer."""
 
     def __init__(self, voice: Voice, *, header_wait_s: float) -> None:
-        self._voice = voice
+        self.voice = voice
         self._header_wait_s = header_wait_s
         self._without_effort: set[str] = set()
         """Models that refused the native effort field (protocol notes 3.9)."""
@@ -39,14 +39,14 @@ class KiroClient:
         return self._post(credential, request, with_effort=False)
 
     def _post(self, credential: Credential, request: KiroRequest, *, with_effort: bool) -> Exchange:
-        exchange = self._voice.transport.open(
+        exchange = self.voice.transport.open(
             "POST",
-            api_base(self._voice.identity, credential) + "/generateAssistantResponse",
+            api_base(self.voice.identity, credential) + "/generateAssistantResponse",
             headers=chat_headers(
-                self._voice.identity, credential, self._voice.machine_id_of(credential)
+                self.voice.identity, credential, self.voice.machine_id_of(credential)
             ),
             body=request.body(chat_profile_arn(credential) or "", with_effort=with_effort),
-            route=self._voice.route_of(credential),
+            route=self.voice.route_of(credential),
             timeout_s=self._header_wait_s,
         )
         if exchange.status == 200:
