@@ -75,7 +75,6 @@ def build_services(config: Config) -> Services:
     route = _route(config)
     store = FileStore(config.credentials_path)
     refresh_settings = _refresh_settings(config, route)
-    refresher = Refresher(transport, refresh_settings)
 
     def route_of(credential: Credential) -> Route:
         return route_for(credential, route)
@@ -88,7 +87,7 @@ def build_services(config: Config) -> Services:
     book = GroupBook(config.database_path, lambda: store.snapshot().groups)
     pool = Pool(
         store,
-        refresher,
+        build_refresher(config, transport),
         Runtime(config.state_dir / "runtime.db"),
         max_concurrent=config.max_concurrent,
         queue_wait_s=config.queue_wait_sec,
@@ -122,6 +121,11 @@ def build_services(config: Config) -> Services:
         ),
         responses=ResponseStore(config.state_dir / "responses.db"),
     )
+
+
+def build_refresher(config: Config, transport: Transport) -> Refresher:
+    """What redeems refresh tokens."""
+    return Refresher(transport, _refresh_settings(config, _route(config)))
 
 
 def _count_api(config: Config, transport: Transport, route: Route) -> CountApi | None:

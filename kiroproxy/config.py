@@ -32,6 +32,8 @@ EFFORT_MODELS = (
     "claude-*-5.*",
 )  # protocol.md 3.9: these take a native effort; an upstream 400 still turns it off
 
+IDE_TOKENS = "~/.aws/sso/cache/kiro-auth-token.json"
+
 Parser = Callable[[Any], Any]
 """Turns a text (environment, command line) or a JSON value into the setting, or ValueError."""
 
@@ -336,6 +338,12 @@ class Config:
         show=mask,
         env={"KIRO_AUTH_TOKEN": as_is},
     )
+    token_file: Path = setting(
+        None,
+        "the Kiro IDE's token file, for the commands of kiro2api",
+        text,
+        shown_default="~/.aws/sso/cache/kiro-auth-token.json",
+    )
     allow_network_filesystem: bool = setting(
         False, "keep state on NFS and the like, where locks may not work", switch
     )
@@ -415,6 +423,7 @@ class Config:
         fill = object.__setattr__
         fill(self, "state_dir", Path(self.state_dir or self.credentials_path.parent))
         fill(self, "database_path", Path(self.database_path).absolute())
+        fill(self, "token_file", Path(self.token_file or Path(IDE_TOKENS).expanduser()))
         fill(self, "database_url", self.database_url or f"sqlite:///{self.database_path}")
         fill(self, "system_version", self.system_version or own_system_version())
 
@@ -590,7 +599,7 @@ def _checked(row: Setting, origin: str, value: Any) -> Any:
 
 def _absolute(values: dict[str, Any], cwd: Path) -> dict[str, Any]:
     """Relative paths count from the working directory, also after somebody changes it."""
-    for name in ("state_dir", "database_path", "ca_bundle"):
+    for name in ("state_dir", "database_path", "ca_bundle", "token_file"):
         if values.get(name):
             values[name] = cwd / Path(values[name]).expanduser()
     values.setdefault("database_path", cwd / "data" / "kiroproxy.db")
@@ -680,3 +689,8 @@ def child_environment(overrides: Mapping[str, Any]) -> dict[str, str]:
         name: PATHS[name][0] if name in PATHS else f"KIROPROXY_{name.upper()}" for name in given
     }
     return dict(os.environ) | {variables[name]: str(value) for name, value in given.items()}
+
+
+def client_variable(name: str) -> str:
+    """A variable that steers a client on this machine, such as ANTHROPIC_BASE_URL; or empty."""
+    return os.environ.get(name, "")

@@ -232,7 +232,7 @@ def _mix_into(manager: Any) -> None:
     manager.pool_classes_by_scheme = {scheme: _mixed(pool) for scheme, pool in classes.items()}
 
 
-def _chain(error: BaseException) -> list[BaseException]:
+def causes(error: BaseException) -> list[BaseException]:
     """An exception and all that it wraps: the libraries use four ways of wrapping."""
     found: list[BaseException] = []
     todo: list[object] = [error]
@@ -428,7 +428,7 @@ class Transport:
         except OSError as error:  # as all of requests' are
             unreachable = Unreachable(_reason(error, call.host))
             unreachable.kept_connection = any(
-                getattr(one, "kiroproxy_kept", False) for one in _chain(error)
+                getattr(one, "kiroproxy_kept", False) for one in causes(error)
             )
             raise unreachable from error
         if response.is_redirect:
@@ -641,7 +641,7 @@ def _reason(error: Exception, host: str) -> str:
     """One sentence for people, never with the words of the exception: they may hold secrets."""
     if type(error) is OSError:  # requests looks for the file before each call
         return f"the CA bundle for {host} cannot be read: check caBundle"
-    chain = _chain(error)
+    chain = causes(error)
     for kind, sentence in _REASONS:
         if any(isinstance(one, kind) for one in chain):
             return sentence.format(host=host)

@@ -81,7 +81,7 @@ def test_s85_the_way_out(tmp_path: Path) -> None:
             ca_bundle=str(CERTIFICATE),
         )
     )
-    voice = parts.client._voice
+    voice = parts.client.voice
     route = voice.route_of(Credential(id=1))
     assert route.proxy_url == "http://me:p%40ss@proxy.test:3128"
     assert route.no_proxy == ("local.test",)
@@ -94,8 +94,8 @@ def test_s85_the_way_out(tmp_path: Path) -> None:
 def test_same_identity_for_all_calls(tmp_path: Path) -> None:
     """Protocol notes 2.3: chat, refresh and models must not disagree."""
     parts = build_services(config_of(tmp_path, kiro_version="1.2.3", system_version="os#1"))
-    assert parts.client._voice.identity.kiro_version == "1.2.3"
-    assert parts.client._voice.identity.system_version == "os#1"
+    assert parts.client.voice.identity.kiro_version == "1.2.3"
+    assert parts.client.voice.identity.system_version == "os#1"
     settings: Any = parts.pool.renewals._refresher._settings
     assert (settings.kiro_version, settings.system_version) == ("1.2.3", "os#1")
 

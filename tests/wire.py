@@ -192,6 +192,8 @@ class HttpProxy(_Server):
 
     def serve(self, client: socket.socket, number: int) -> None:
         data = read_request(client)
+        if not data:  # somebody looked whether it is there
+            return
         self.heads.append(data.partition(b"\r\n\r\n")[0])
         target = data.split(b" ", 2)[1].decode()
         tunnel = data.startswith(b"CONNECT")

@@ -10,9 +10,12 @@ import click
 
 from kiroproxy import __version__
 from kiroproxy.cli.base import Group
+from kiroproxy.cli.completion import completion
 from kiroproxy.cli.config import config
 from kiroproxy.cli.demo import demo
+from kiroproxy.cli.doctor import doctor
 from kiroproxy.cli.init import init
+from kiroproxy.cli.kiro2api import OLDER_SET
 from kiroproxy.cli.login import login
 from kiroproxy.cli.serve import serve
 from kiroproxy.cli.simulate import simulate
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
 COMMANDS: tuple[click.Command, ...] = (serve, init, login, config, simulate, demo, version)
+COMMANDS += (doctor, completion, *OLDER_SET)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

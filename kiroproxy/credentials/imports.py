@@ -152,7 +152,7 @@ def _read_entry(raw: Any, where: str, path: Path | None) -> Credential:
     if isinstance(raw, dict):
         raw = _flat(raw)
         if path is not None and raw.get("clientIdHash"):
-            raw = _registration(str(raw["clientIdHash"]), path) | raw
+            raw = registration(str(raw["clientIdHash"]), path) | raw
     credential = parse_credential(raw, where)
     if credential.refresh_token and (why := check_refresh_token(credential.refresh_token)):
         raise ConfigError(f"{where}.refreshToken", why)
@@ -178,7 +178,7 @@ def _flat(raw: dict[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _registration(client_id_hash: str, path: Path) -> dict[str, Any]:
+def registration(client_id_hash: str, path: Path) -> dict[str, Any]:
     """The client that the IDE has registered, from the file beside its token."""
     if not _HASH.fullmatch(client_id_hash):
         return {}

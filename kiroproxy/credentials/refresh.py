@@ -11,7 +11,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
@@ -66,7 +66,7 @@ class RefreshSettings:
     machine_id: str = ""
     system_version: str = "win32#10.0.22631"
     node_version: str = "22.21.1"
-    route: Route = msgspec.field(default_factory=Route)
+    route: Route = field(default_factory=Route)
 
 
 @dataclass(frozen=True, slots=True)

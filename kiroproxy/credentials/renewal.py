@@ -323,6 +323,7 @@ class Renewals:
             if isinstance(failure, Credential):
                 return failure
             if failure.disable:  # rule 5: somebody may have replaced the token meanwhile
+                self._take_newer(session)  # or redeemed it: the program that we share it with
                 current = session.reread()
                 if current.refresh_token != redeemed:
                     if not self._wanted(current, flight):

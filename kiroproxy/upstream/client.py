@@ -17,7 +17,7 @@ class KiroClient:
     """Calls Kiro's chat endpoint; `header_wait_s` is how long Kiro may take to begin its answer."""
 
     def __init__(self, voice: Voice, *, header_wait_s: float) -> None:
-        self._voice = voice
+        self.voice = voice
         self._header_wait_s = header_wait_s
         self._without_effort: set[str] = set()
         """Models that refused the native effort field (protocol notes 3.9)."""
@@ -39,13 +39,13 @@ class KiroClient:
         return self._post(credential, request, with_effort=False)
 
     def _post(self, credential: Credential, request: KiroRequest, *, with_effort: bool) -> Exchange:
-        call = chat_call(self._voice, credential, request, with_effort=with_effort)
-        exchange = self._voice.transport.open(
+        call = chat_call(self.voice, credential, request, with_effort=with_effort)
+        exchange = self.voice.transport.open(
             call.method,
             call.url,
             headers=call.headers,
             body=call.body,
-            route=self._voice.route_of(credential),
+            route=self.voice.route_of(credential),
             timeout_s=self._header_wait_s,
         )
         if exchange.status == 200:

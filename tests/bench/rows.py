@@ -5,6 +5,8 @@ alternate (A B, B A, …) over several rounds, and the medians of the rounds are
 """
 
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from tests.bench.processes import (
     run_module,
     start_module,
 )
+from tests.servers import clean_environment
 
 
 @dataclass(frozen=True)
@@ -288,6 +291,18 @@ def choosing(bench: Bench) -> list[Result]:
     ]
 
 
+def command_line(bench: Bench) -> list[Result]:
+    """`kiroproxy --help`, a fresh process each time: the price of every command's imports."""
+    command = [sys.executable, "-m", "kiroproxy", "--help"]
+    taken: list[float] = []
+    for _ in range(bench.some(15, 5)):
+        began = time.perf_counter()
+        subprocess.run(command, env=clean_environment(), capture_output=True, check=True)
+        taken.append((time.perf_counter() - began) * 1e3)
+    median = statistics.median(taken)
+    return [Result("`kiroproxy --help`", f"{median:.0f} ms", goal="≤ 150 ms", met=median <= 150)]
+
+
 ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "burst": burst,
     "blocks": blocks,
@@ -299,4 +314,5 @@ ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "start": start,
     "runtime": runtime,
     "choosing": choosing,
+    "help": command_line,
 }

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from kiroproxy.credentials.links import FileLinks
-from kiroproxy.credentials.model import build_time
+from kiroproxy.credentials.model import Credential, build_time
+from kiroproxy.credentials.refresh import RefreshFailure
 from tests.credentials.bench import HOUR, Bench
 
 THEIRS = "their-refresh-token-" + "x" * 100
@@ -88,3 +89,20 @@ def test_an_access_token_that_lives_longer_is_taken(bench: Bench, ide: Ide) -> N
     ide.write(refreshToken=mine, accessToken="later", expiresAt=build_time(bench.now + HOUR))
     assert bench.bearer() == "later"
     assert bench.auth.redeemed == []
+
+
+def test_the_ide_was_faster(bench: Bench, ide: Ide) -> None:
+    """Both redeem one token at the same moment; ours is refused, and theirs serves."""
+    ours = "ours" + "x" * 100
+    bench.add(None, linked_to=str(ide.path), refresh_token=ours)
+    ide.write(refreshToken=ours, accessToken="old", expiresAt=build_time(bench.now - HOUR))
+
+    def refuse(credential: Credential) -> RefreshFailure:
+        living = build_time(bench.now + HOUR)
+        ide.write(refreshToken=THEIRS, accessToken="theirs", expiresAt=living)
+        return RefreshFailure("spent", disable="InvalidRefreshToken")
+
+    bench.auth.script = [refuse]
+    assert bench.bearer() == "theirs"
+    assert bench.auth.redeemed == [ours]
+    assert not bench.stored().disabled

@@ -24,7 +24,9 @@ HEADROOM_BYTES: Final = 64 * 1024
 """Room above the present size that a reservation takes (rule 3)."""
 
 _NOFOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NOFOLLOW
+_PLAIN: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0) | _NOFOLLOW
+"""For bytes, for this process alone; Windows has its own flags and lacks the others."""
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _PLAIN
 _NO_FALLOCATE: Final = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -35,7 +37,7 @@ def read_private(path: Path) -> tuple[bytes, os.stat_result]:
         OSError: also for a symlink, a directory or a device.
     """
     # O_NONBLOCK: a FIFO in the file's place must not hang the worker
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NOFOLLOW | getattr(os, "O_NONBLOCK", 0))
+    fd = os.open(path, os.O_RDONLY | _PLAIN | getattr(os, "O_NONBLOCK", 0))
     with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
         before = os.fstat(fd)
         if not stat.S_ISREG(before.st_mode):
@@ -76,6 +78,7 @@ class Replacement:
 
     def __init__(self, target: Path, size: int, headroom: int = HEADROOM_BYTES) -> None:
         self.target = target
+        self._renamed = False
         name = f".{target.name.lstrip('.')}.tmp-{os.getpid()}-{secrets.token_hex(6)}"
         self.path = target.with_name(name)
         if reason := why_not_replaceable(target):
@@ -94,26 +97,29 @@ class Replacement:
 
     def write(self, data: bytes) -> None:
         """Put the content into the temporary file, durably."""
-        view = memoryview(data)
-        offset = 0
-        while offset < len(view):
-            offset += os.pwrite(self._fd, view[offset:], offset)
+        _write(self._fd, data)
         os.ftruncate(self._fd, len(data))
         os.fsync(self._fd)
 
     def rename(self, after_rename: Callable[[], None] = lambda: None) -> None:
         """Let it take the target's place, durably."""
+        self._close()  # Windows renames no open file
         self.path.replace(self.target)
+        self._renamed = True
         after_rename()
         sync_directory(self.target.parent)
 
     def discard(self) -> None:
         """Close it; remove what was not renamed."""
+        self._close()
+        if not self._renamed:
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+
+    def _close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-            with contextlib.suppress(OSError):
-                self.path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -136,9 +142,15 @@ def _allocate(fd: int, size: int) -> None:
                 raise
         else:
             return
-    offset = 0
-    while offset < size:
-        offset += os.pwrite(fd, bytes(min(size - offset, HEADROOM_BYTES)), offset)
+    _write(fd, bytes(size))
+
+
+def _write(fd: int, data: bytes) -> None:
+    """Write from the file's begin on."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
 
 
 def write_private(target: Path, data: bytes) -> None:
@@ -170,7 +182,7 @@ def why_not_replaceable(target: Path) -> str | None:
     if _sticky(folder, target):
         return f"{folder} is sticky and {target.name} belongs to another user"
     try:  # an immutable file opens for nobody, though its permissions may allow it
-        os.close(os.open(target, os.O_WRONLY | os.O_CLOEXEC | _NOFOLLOW))
+        os.close(os.open(target, os.O_WRONLY | _PLAIN))
     except PermissionError as error:
         if error.errno == errno.EPERM:
             return f"{target} is immutable"

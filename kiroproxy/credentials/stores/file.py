@@ -275,7 +275,7 @@ class FileStore:
         path = self._hidden(suffix)
         try:
             with contextlib.suppress(FileExistsError):
-                fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
                 durable.own_like(fd, self.path)
                 os.close(fd)
             lock = filelock.FileLock(path, timeout=timeout_s, mode=0o600, poll_interval=0.01)

@@ -1,0 +1,28 @@
+"""`kiroproxy completion`."""
+
+import click
+
+from kiroproxy.cli.base import PlainErrors
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@click.command(
+    cls=PlainErrors,
+    examples=(
+        "echo 'eval \"$(kiroproxy completion bash)\"' >> ~/.bashrc",
+        "echo 'eval \"$(kiroproxy completion zsh)\"' >> ~/.zshrc",
+        "kiroproxy completion fish > ~/.config/fish/completions/kiroproxy.fish",
+    ),
+)
+@click.argument("shell", type=click.Choice(SHELLS))
+def completion(shell: str) -> None:
+    """Print what a shell needs to complete kiroproxy's commands and options."""
+    from click.shell_completion import get_completion_class
+
+    from kiroproxy.cli import main
+
+    kind = get_completion_class(shell)
+    if kind is None:
+        raise click.ClickException(f"click cannot complete in {shell}")
+    click.echo(kind(main, {}, "kiroproxy", "_KIROPROXY_COMPLETE").source())
