@@ -68,8 +68,16 @@ class Registry:
             CredentialError: the store cannot be written.
         """
         new = read_entry(raw)
-        self._check_group(group_of(new))
+        self.check_group(new)
         return self.insert(new)
+
+    def check_group(self, new: Credential) -> None:
+        """Whether a credential may be in the group that it names.
+
+        Raises:
+            InvalidRequest: no group may be called so.
+        """
+        self._check_group(group_of(new))
 
     def insert(self, new: Credential) -> Credential:
         """Add a credential that was read before."""
