@@ -8,7 +8,7 @@ refresh succeeded, and deleted when not. If the process dies between, the row st
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -167,18 +167,19 @@ class Intake:
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
         """Take all rows in, several at a time, and give each when it is done.
 
-        Closing the iterator starts no more of them, and waits for those that were begun.
+        After Ctrl-C no more are begun: those come back as failed. Another one leaves at once.
         """
         with ThreadPoolExecutor(AT_ONCE if self._verify else 1) as threads:
-            pending: set[Future[Row]] = {threads.submit(self._unless_stopped, row) for row in rows}
-            try:
-                while pending:
+            pending = {threads.submit(self._unless_stopped, row) for row in rows}
+            while pending:
+                try:
                     done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
-                    yield from (one.result() for one in done)
-            finally:
-                self._stop.set()
-                for one in pending:
-                    one.cancel()
+                except KeyboardInterrupt:
+                    if self._stop.is_set():
+                        raise
+                    self._stop.set()
+                    continue
+                yield from (one.result() for one in done)
 
     def _unless_stopped(self, row: Row) -> Row:
         if self._stop.is_set():

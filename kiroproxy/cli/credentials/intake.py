@@ -253,7 +253,9 @@ def _found(
         named.append((place, place))
     try:
         return [
-            imports.read_source(*((read_stdin() or "[]", "stdin") if one == STDIN else (one, name)))
+            imports.read_source(
+                *((read_stdin().strip() or "[]", "stdin") if one == STDIN else (one, name))
+            )
             for one, name in named
         ]
     except ConfigError as error:
