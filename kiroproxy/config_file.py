@@ -86,7 +86,7 @@ def change(key: str, value: Any | None, paths: Mapping[str, Path | None]) -> Edi
         after.pop(row.key, None)
     else:
         after[row.key] = parse(row, value)
-    config = _accepted(before, after, paths)
+    config = _accepted(row, before, after, paths)
     if after == before:
         return Edit(row, False, config, None, False)
     lost = _has_comments(path)
@@ -99,19 +99,31 @@ def _file(paths: Mapping[str, Path | None]) -> Path:
 
 
 def _accepted(
-    before: Mapping[str, Any], after: Mapping[str, Any], paths: Mapping[str, Path | None]
+    row: Setting,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    paths: Mapping[str, Path | None],
 ) -> Config:
     """The configuration with the change.
 
-    One that was broken already may stay so: it is mended one setting at a time.
+    One that was broken already is mended one setting at a time: then only this one must be good.
 
     Raises:
         ConfigError: the change breaks it.
     """
     fault = why_not(after, paths)
-    if fault is not None and str(fault) != str(why_not(before, paths)):
+    if fault is not None and (is_setting(fault.setting, row) or why_not(before, paths) is None):
         raise fault
     return load_config(paths, document={} if fault else after)
+
+
+def is_setting(name: str, row: Setting | None = None) -> bool:
+    """Whether a name means a setting, or that one."""
+    try:
+        found = find(name)
+    except InvalidRequest:
+        return False
+    return row is None or found.key == row.key
 
 
 def why_not(document: Mapping[str, Any], paths: Mapping[str, Path | None]) -> ConfigError | None:

@@ -145,14 +145,13 @@ def _change(key: str, value: str | None, paths: dict[str, Path | None]) -> "Edit
         click.UsageError: the server would not start with it.
     """
     from kiroproxy import config_file
-    from kiroproxy.config import SETTINGS
     from kiroproxy.errors import ConfigError
 
     try:
         return config_file.change(key, value, paths)
     except ConfigError as error:
         text = _("The server would not start with that: {why}")
-        if error.setting in {row.key for row in SETTINGS}:
+        if config_file.is_setting(error.setting):
             raise click.UsageError(text.format(why=error)) from error
         raise
 

@@ -55,7 +55,7 @@ def preview(
 
     `group` and `priority` take the place of what the entries say.
     """
-    stored = registry.all()
+    stored = registry.credentials()
     known = {token_hash(one): f"as #{one.id}" for one in stored}
     known |= {one.imported_from: f"as #{one.id}" for one in stored if one.imported_from}
     linked = {one.linked_to: f"linked as #{one.id}" for one in stored if one.linked_to}

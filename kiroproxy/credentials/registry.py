@@ -68,16 +68,8 @@ class Registry:
             CredentialError: the store cannot be written.
         """
         new = read_entry(raw)
-        self.check_group(new)
+        self.check_group(group_of(new))
         return self.insert(new)
-
-    def check_group(self, new: Credential) -> None:
-        """Whether a credential may be in the group that it names.
-
-        Raises:
-            InvalidRequest: no group may be called so.
-        """
-        self._check_group(group_of(new))
 
     def insert(self, new: Credential) -> Credential:
         """Add a credential that was read before."""
@@ -120,17 +112,13 @@ class Registry:
             raise NotFound(f"There is no token {credential_id}.")
         return stored[0]
 
-    def all(self) -> tuple[Credential, ...]:
-        """The credentials in the store's order."""
-        return self._pool.store.snapshot().credentials
-
     def get(self, ids: Iterable[int]) -> list[Credential]:
         """Those of these ids, as they are stored now.
 
         Raises:
             NotFound: names those that are missing.
         """
-        stored = self.all()
+        stored = self.credentials()
         return [stored[at] for at in _places(stored, list(dict.fromkeys(ids)))]
 
     def disable(self, ids: Iterable[int]) -> list[Credential]:
@@ -172,6 +160,10 @@ class Registry:
         act = self.disable if disabled else self.enable
         return act([credential_id])[0]
 
+    def credentials(self) -> tuple[Credential, ...]:
+        """All of them."""
+        return self._pool.store.snapshot().credentials
+
     def prioritise(self, ids: Iterable[int], priority: int) -> list[Credential]:
         """Give some a priority; it counts from the next request on (S133).
 
@@ -192,7 +184,7 @@ class Registry:
 
     def move_all(self, ids: Iterable[int], group: str) -> list[Credential]:
         """Put some into a group."""
-        self._check_group(group)
+        self.check_group(group)
         return self.change(ids, lambda one: replace(one, group=_stored_name(group)))
 
     def remove(self, credential_id: int) -> None:
@@ -250,7 +242,7 @@ class Registry:
             NotFound: there is no such group.
         """
         self.group(group)
-        return [one for one in self.all() if group_of(one) == group]
+        return [one for one in self.credentials() if group_of(one) == group]
 
     # ---- groups ----------------------------------------------------------------------------
 
@@ -334,8 +326,12 @@ class Registry:
 
         self._pool.store.edit(work)
 
-    def _check_group(self, name: str) -> None:
-        """A credential may go into a group that exists, or make a new one of a good name."""
+    def check_group(self, name: str) -> None:
+        """A credential may go into a group that exists, or make a new one of a good name.
+
+        Raises:
+            InvalidRequest: the name is not a good one.
+        """
         if name != DEFAULT_GROUP and not any(one.group.name == name for one in self.groups()):
             check_name(name)
 

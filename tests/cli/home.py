@@ -49,7 +49,9 @@ class Home:
             self.credentials_path.write_text(json.dumps(credentials), "utf-8")
             self.credentials_path.chmod(0o600)
 
-    def run(self, *arguments: object, given: str | None = None, **environment: str) -> Result:
+    def run(
+        self, *arguments: object, given: str | bytes | None = None, **environment: str
+    ) -> Result:
         """Run a command with this directory as the current one."""
         silenced = dict.fromkeys(set(os.environ) - set(clean_environment()))
         runner = CliRunner(env={**silenced, "HOME": str(self.place), **environment})
@@ -86,7 +88,7 @@ class Home:
             name: (self.place / name).read_bytes() for name in names if (self.place / name).exists()
         }
 
-    def refused(self, *arguments: object, given: str | None = None, code: int = 2) -> str:
+    def refused(self, *arguments: object, given: str | bytes | None = None, code: int = 2) -> str:
         """A command ends with `code`, changes nothing, shows no secret; its error text."""
         before = self.state()
         result = self.run(*arguments, given=given)

@@ -105,11 +105,12 @@ def add(
     raw = _piped(raw) if piped else _asked(raw)
     from kiroproxy.credentials import registry as registries
     from kiroproxy.credentials.intake import Intake
+    from kiroproxy.credentials.policy import DEFAULT_GROUP
 
     with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
             new = registries.read_entry(raw)
-            registry.check_group(new)
+            registry.check_group(new.group or DEFAULT_GROUP)
         intake = Intake(parts.pool, registry, verify=verify, probe=parts.balances.fetch)
         stored = intake.admit(new)
     if as_json:
@@ -367,7 +368,7 @@ def export(
     if str(file) != STDIN and file.exists() and not force:
         raise click.UsageError(_("{file} exists already; --force replaces it.").format(file=file))
     with opened(config_path, credentials_path) as (_parts, registry):
-        chosen: Sequence[Credential] = registry.get(ids) if ids else registry.all()
+        chosen: Sequence[Credential] = registry.get(ids) if ids else registry.credentials()
         if group is not None:
             chosen = registry.in_group(group)
     if not chosen:

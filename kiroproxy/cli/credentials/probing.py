@@ -35,7 +35,7 @@ def _chosen(
         return registry.get(ids)
     from kiroproxy.credentials.policy import disabled_reason
 
-    found = registry.all() if group is None else registry.in_group(group)
+    found = registry.credentials() if group is None else registry.in_group(group)
     now = datetime.now(UTC)
     return [one for one in found if not disabled_reason(one, now)]
 
