@@ -336,3 +336,17 @@ def test_truncated_or_flipped_it_loads_or_falls_back(tmp_path_factory: Any, data
     after = store.edit(lambda all_: all_.append(Credential(refresh_token="added")))
     assert len(after.credentials) == len(before.credentials) + 1
     assert FileStore(path).snapshot().credentials == after.credentials
+
+
+def test_a_backup_takes_the_whole_files_place(path: Path) -> None:
+    store = FileStore(path)
+    assert tokens(store) == ["rt-0"]
+    data = json.dumps({"credentials": [{"refreshToken": "rt-9"}], "other": 1}).encode()
+    store.put(data)
+    assert (path.read_bytes(), tokens(store), tokens(FileStore(path))) == (data, ["rt-9"], ["rt-9"])
+    assert json.loads(path.with_name("credentials.json.bak.2").read_text()) == [SOCIAL]
+    with pytest.raises(ConfigError):
+        store.put(b"5")
+    path.write_text("broken")
+    store.put(data)
+    assert path.read_bytes() == data
