@@ -79,10 +79,10 @@ def test_examples_can_be_typed(path: str) -> None:
     assert isinstance(command, PlainErrors)
     for example in command.examples:
         assert f"kiroproxy {path}" in example
+        if "$(" in example:
+            continue
         line = example[example.index(f"kiroproxy {path}") :]
         line = re.split(r"\s(?:#|<|\||&&)\s", line)[0]
-        if "$(" in line:
-            continue
         words = shlex.split(line)[1 + len(path.split()) :]
         with command.make_context(path, words, resilient_parsing=True) as context:
             assert context.command is command
