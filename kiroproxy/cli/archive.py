@@ -1,5 +1,6 @@
 """`kiroproxy backup` and `kiroproxy restore`."""
 
+import contextlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,12 @@ def restore(
     """
     from kiroproxy import archive
 
-    with archive.open_archive(file, _paths(config_path, credentials_path)) as opened:
+    with contextlib.ExitStack() as stack:
+        try:
+            paths = _paths(config_path, credentials_path)
+            opened = stack.enter_context(archive.open_archive(file, paths))
+        except archive.BadArchive as error:
+            raise click.UsageError(str(error)) from error
         if archive.server_runs(opened.config.state_dir) and not force:
             raise click.ClickException(
                 _("The server runs: stop it first, or say --force and restart it afterwards.")

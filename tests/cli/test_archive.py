@@ -69,4 +69,4 @@ def test_bad_files(home: Home, arguments: tuple[str, ...]) -> None:
 
 
 def test_another_file_is_no_backup(home: Home) -> None:
-    assert "no backup" in home.refused("restore", "config.json", "--yes", code=1)
+    assert "no backup" in home.refused("restore", "config.json", "--yes")
