@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kiroproxy.cli.base import Group, json_option, path_options, print_json
+from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
     from kiroproxy.config import Config
@@ -49,7 +50,7 @@ def check(config_path: Path | None, credentials_path: Path | None, as_json: bool
 
     loaded = _load(config_path, credentials_path)
     for warning in loaded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        click.echo(_("Warning: {problem}").format(problem=warning), err=True)
     require_client_key(loaded)
     credentials = read_json(loaded.credentials_path, missing=[])
     if not isinstance(credentials, list | dict):
@@ -65,7 +66,9 @@ def check(config_path: Path | None, credentials_path: Path | None, as_json: bool
             }
         )
         return
-    click.echo(f"{loaded.config_path}: good; {count} credentials in {loaded.credentials_path}")
+    text = _("{config}: good; {n} credentials in {credentials}")
+    paths = {"config": loaded.config_path, "credentials": loaded.credentials_path}
+    click.echo(text.format(n=count, **paths))
 
 
 def _load(config_path: Path | None, credentials_path: Path | None) -> "Config":

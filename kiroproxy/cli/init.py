@@ -8,11 +8,15 @@ from pathlib import Path
 import click
 
 from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json
+from kiroproxy.cli.texts import translated as _
 
 NEXT_STEPS = """
-1. Paste your Kiro credentials into {credentials}: the content of
-   ~/.aws/sso/cache/kiro-auth-token.json of a machine on which Kiro is signed in, or objects as in
-   credentials.example.social.json and credentials.example.idc.json.
+1. Add your Kiro account: where the Kiro IDE is signed in, by
+
+     kiroproxy credentials import{options}
+
+   or paste the content of ~/.aws/sso/cache/kiro-auth-token.json of such a machine, or objects as
+   in credentials.example.social.json and credentials.example.idc.json, into {credentials}.
 2. Start the server:
 
      kiroproxy serve{options}
@@ -55,14 +59,15 @@ def init(
     if force and config_file.exists():
         backup = config_file.with_name(f"{config_file.name}.bak")
         config_file.replace(backup)
-        said.append(f"kept the old configuration as {backup}")
+        said.append(_("kept the old configuration as {file}").format(file=backup))
     if not write_new(config_file, json.dumps(document, indent=2) + "\n"):
-        raise click.ClickException(f"{config_file} exists already; --force replaces it")
-    said.append(f"wrote {config_file} with a random client key")
+        text = _("{file} exists already; --force replaces it")
+        raise click.ClickException(text.format(file=config_file))
+    said.append(_("wrote {file} with a random client key").format(file=config_file))
     if write_new(credentials_file, "[]\n"):
-        said.append(f"wrote {credentials_file}, still empty")
+        said.append(_("wrote {file}, still empty").format(file=credentials_file))
     else:
-        said.append(f"kept {credentials_file}")
+        said.append(_("kept {file}").format(file=credentials_file))
     if as_json:
         print_json({"config": str(config_file), "credentials": str(credentials_file)} | document)
         return
@@ -71,7 +76,7 @@ def init(
     options += f" --credentials {credentials_path}" if credentials_path else ""
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
     click.echo(
-        NEXT_STEPS.format(
+        _(NEXT_STEPS).format(
             credentials=credentials_file, options=options, host=reachable, port=port, key=key
         )
     )
@@ -85,7 +90,8 @@ def write_new(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+        text = _("{path} cannot be written: {why}")
+        raise click.ClickException(text.format(path=path, why=error.strerror)) from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
     return True

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from kiroproxy.cli.base import PlainErrors, json_option, path_options
+from kiroproxy.cli.texts import translated as _
 
 
 @click.command(
@@ -29,7 +30,7 @@ def serve(as_json: bool, **options: Any) -> None:
 
     if sys.platform == "win32":
         raise click.ClickException(
-            "the server runs on Linux and macOS; use WSL or a container on Windows"
+            _("the server runs on Linux and macOS; use WSL or a container on Windows")
         )
     options["log_format"] = "json" if as_json else None
     require_client_key(load_config(options))  # fatal here already, and not once per worker

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from kiroproxy.credentials.model import Credential
 
 EXAMPLE = "kiroproxy credentials"
+NAME_LIMIT = 100
+"""Whatever is longer may be a token that was pasted in the wrong place."""
 METHODS = ("social", "idc", "api_key", "external_idp")
 FIELDS = (
     ("--label", "label", str, "Its name for people."),
@@ -239,7 +241,7 @@ def _found(
     from kiroproxy.credentials import imports
     from kiroproxy.errors import ConfigError
 
-    named = [(one, "SOURCE" if one.lstrip()[:1] in ("{", "[") else one) for one in sources]
+    named = [(one, _source_name(one)) for one in sources]
     if sources.count(STDIN) > 1:
         raise click.UsageError(_("stdin can be read once."))
     if env and not config.auth_token:
@@ -261,6 +263,11 @@ def _found(
         ]
     except ConfigError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _source_name(source: str) -> str:
+    """How to call it in an error: never by what may be a token."""
+    return source if len(source) < NAME_LIMIT and source.lstrip()[:1] not in "{[" else "SOURCE"
 
 
 def _carry_out(work: Any, rows: "list[Row]") -> "list[Row]":

@@ -216,6 +216,7 @@ def test_a_server_that_answers_nothing_leaves_nothing(home: Home) -> None:
         (["no-such-file"], "no-such-file"),
         (["config.json", "no-such-file"], "no-such-file"),
         (["[}"], "SOURCE"),
+        ([token("pasted")], "SOURCE"),
         (["-", "-"], "once"),
         ([], "kiro-auth-token.json"),
         (["--kiro-cli"], "data.sqlite3"),
