@@ -109,3 +109,38 @@ def test_wrong_usage_is_two(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(click.UsageError) as error:
             main.main([*path.split(), "--no-such-option=1"], standalone_mode=False)
         assert error.value.exit_code == 2
+
+
+BAD_VALUES: tuple[tuple[type[click.ParamType], str], ...] = (
+    (click.IntRange, "1.5"),
+    (click.FloatRange, "many"),
+    (click.types.IntParamType, "x"),
+    (click.Choice, "none-of-these"),
+)
+
+
+def typed_parameters() -> Iterator[tuple[str, click.Parameter, str]]:
+    """Each parameter that cannot be just any text, with a value that it cannot have."""
+    for path, command in COMMANDS.items():
+        for parameter in command.params:
+            for kind, value in BAD_VALUES:
+                if isinstance(parameter.type, kind):
+                    yield path, parameter, value
+                    break
+
+
+@pytest.mark.parametrize(
+    ("path", "parameter", "value"),
+    [pytest.param(*row, id=f"{row[0]} {row[1].name}") for row in typed_parameters()],
+)
+def test_a_value_that_cannot_be(path: str, parameter: click.Parameter, value: str) -> None:
+    command = COMMANDS[path]
+    places = [one for one in command.params if isinstance(one, click.Argument)]
+    words = [
+        value if one is parameter else "1" for one in places if one.required or one is parameter
+    ]
+    if parameter not in places:
+        words.append(f"{parameter.opts[0]}={value}")
+    with pytest.raises(click.BadParameter) as error:
+        command.make_context(path, words)
+    assert error.value.param is parameter
