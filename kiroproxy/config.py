@@ -510,6 +510,7 @@ def load_config(
     *,
     environ: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    document: Mapping[str, Any] | None = None,
 ) -> Config:
     """Put the settings together and check them.
 
@@ -518,6 +519,7 @@ def load_config(
             means not given.
         environ: the process's environment, unless a test gives another.
         cwd: where `.env` lies and what relative paths start from.
+        document: what the configuration file would hold; None reads it.
 
     Raises:
         ConfigError: a file that cannot be read or a value that cannot be used, with its origin.
@@ -535,10 +537,8 @@ def load_config(
         origins[name], path = next(candidates)
         paths[name] = cwd / Path(path).expanduser()
     config_path = paths["config_path"]
-    document = read_json(config_path, missing={})
-    if not isinstance(document, dict):
-        raise ConfigError(str(config_path), "must hold one JSON object")
-
+    if document is None:
+        document = read_document(config_path)
     values: dict[str, Any] = {}
     for row in SETTINGS:
         found = next(_candidates(row, given, layers, document, config_path.name), None)
@@ -553,6 +553,18 @@ def load_config(
     )
     _check_together(config)
     return config
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """Read a configuration file; a missing one is empty.
+
+    Raises:
+        ConfigError: it is there and cannot be read.
+    """
+    document = read_json(path, missing={})
+    if not isinstance(document, dict):
+        raise ConfigError(str(path), "must hold one JSON object")
+    return document
 
 
 def _path_candidates(

@@ -229,7 +229,7 @@ def prepare_credentials(config: Config) -> list[str]:
     warnings = store.prepare()
     if config.auth_token:
         found = read_auth_token(config.auth_token)
-        warnings += found.problems
+        warnings += [*found.problems, *found.notes]
         try:
             if found.groups:
                 GroupBook(config.database_path).save(found.groups)

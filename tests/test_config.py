@@ -377,3 +377,9 @@ def test_defaults_survive_their_own_parsers(tmp_path: Path) -> None:
             environ = {next(iter(row.environment)): shown(value)}
             again = load_config(environ=environ, cwd=tmp_path)
             assert getattr(again, row.attribute) == value, row.key
+
+
+def test_what_a_file_would_hold(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("broken", "utf-8")
+    config = load_config(environ={}, cwd=tmp_path, document={"port": 9000})
+    assert (config.port, config.origins["port"]) == (9000, "config.json port")

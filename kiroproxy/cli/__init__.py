@@ -9,23 +9,44 @@ from typing import TYPE_CHECKING
 import click
 
 from kiroproxy import __version__
+from kiroproxy.cli.archive import backup, restore
 from kiroproxy.cli.base import Group
 from kiroproxy.cli.completion import completion
 from kiroproxy.cli.config import config
+from kiroproxy.cli.credentials import credentials
 from kiroproxy.cli.demo import demo
 from kiroproxy.cli.doctor import doctor
+from kiroproxy.cli.explain import explain
+from kiroproxy.cli.groups import groups
 from kiroproxy.cli.init import init
 from kiroproxy.cli.kiro2api import OLDER_SET
 from kiroproxy.cli.login import login
 from kiroproxy.cli.serve import serve
+from kiroproxy.cli.settings import settings
 from kiroproxy.cli.simulate import simulate
 from kiroproxy.cli.version import version
 
 if TYPE_CHECKING:
     from flask import Flask
 
-COMMANDS: tuple[click.Command, ...] = (serve, init, login, config, simulate, demo, version)
-COMMANDS += (doctor, completion, *OLDER_SET)
+COMMANDS: tuple[click.Command, ...] = (
+    serve,
+    init,
+    login,
+    config,
+    settings,
+    credentials,
+    groups,
+    explain,
+    backup,
+    restore,
+    simulate,
+    demo,
+    doctor,
+    completion,
+    version,
+    *OLDER_SET,
+)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})

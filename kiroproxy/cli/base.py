@@ -110,7 +110,14 @@ def console(*, stderr: bool = False) -> "Console":
 
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else 10_000
-    return Console(file=stream, width=width, highlight=False, soft_wrap=width is not None)
+    plain = width is not None or bool(os.environ.get("NO_COLOR"))
+    return Console(
+        file=stream,
+        width=width,
+        highlight=False,
+        soft_wrap=width is not None,
+        color_system=None if plain else "auto",
+    )
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
@@ -140,6 +147,7 @@ def open_services(config_path: Path | None, credentials_path: Path | None) -> "I
     from kiroproxy.observability import configure_logging
 
     config = load_config({"config_path": config_path, "credentials_path": credentials_path})
+    before = os.umask(0o077)  # whatever we are the first to make is nobody else's
     level = "debug" if config.log_level == "debug" else "warn"
     configure_logging(level, "console" if sys.stderr.isatty() else "auto")
     services = build_services(config)
@@ -147,6 +155,7 @@ def open_services(config_path: Path | None, credentials_path: Path | None) -> "I
         yield services
     finally:
         services.pool.drain(5.0)  # a refresh that was begun is written
+        os.umask(before)
 
 
 def write_private(path: Path, content: str) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from kiroproxy.cli.base import PlainErrors
+from kiroproxy.cli.base import PlainErrors, json_option, print_json
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -16,7 +16,8 @@ SHELLS = ("bash", "zsh", "fish")
     ),
 )
 @click.argument("shell", type=click.Choice(SHELLS))
-def completion(shell: str) -> None:
+@json_option
+def completion(shell: str, as_json: bool) -> None:
     """Print what a shell needs to complete kiroproxy's commands and options."""
     from click.shell_completion import get_completion_class
 
@@ -25,4 +26,8 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     if kind is None:
         raise click.ClickException(f"click cannot complete in {shell}")
-    click.echo(kind(main, {}, "kiroproxy", "_KIROPROXY_COMPLETE").source())
+    script = kind(main, {}, "kiroproxy", "_KIROPROXY_COMPLETE").source()
+    if as_json:
+        print_json({"shell": shell, "script": script})
+    else:
+        click.echo(script)

@@ -1,12 +1,12 @@
 """`kiroproxy config …`."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kiroproxy.cli.base import Group, path_options
+from kiroproxy.cli.base import Group, json_option, path_options, print_json
+from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
     from kiroproxy.config import Config
@@ -17,10 +17,10 @@ def config() -> None:
     """Look at the configuration."""
 
 
-@config.command()
+@config.command(examples=["kiroproxy config show --origin", "kiroproxy config show --json"])
 @path_options
 @click.option("--origin", is_flag=True, help="Tell where each value comes from.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def show(
     config_path: Path | None, credentials_path: Path | None, origin: bool, as_json: bool
 ) -> None:
@@ -32,7 +32,7 @@ def show(
             key: {"value": value, "origin": source} if origin else value
             for key, (value, source) in rows.items()
         }
-        click.echo(json.dumps(settings, indent=2, ensure_ascii=False))
+        print_json(settings)
         return
     width = max(map(len, rows))
     for key, (value, source) in rows.items():
@@ -40,22 +40,35 @@ def show(
         click.echo(f"{line}  ({source})" if origin else line.rstrip())
 
 
-@config.command()
+@config.command(examples=["kiroproxy config check && kiroproxy serve"])
 @path_options
-def check(config_path: Path | None, credentials_path: Path | None) -> None:
+@json_option
+def check(config_path: Path | None, credentials_path: Path | None, as_json: bool) -> None:
     """Say whether the server would start with this configuration."""
     from kiroproxy.config import read_json, require_client_key
     from kiroproxy.errors import ConfigError
 
     loaded = _load(config_path, credentials_path)
     for warning in loaded.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        click.echo(_("Warning: {problem}").format(problem=warning), err=True)
     require_client_key(loaded)
     credentials = read_json(loaded.credentials_path, missing=[])
     if not isinstance(credentials, list | dict):
         raise ConfigError(str(loaded.credentials_path), "must hold an object or a list")
     count = len(credentials) if isinstance(credentials, list) else 1
-    click.echo(f"{loaded.config_path}: good; {count} credentials in {loaded.credentials_path}")
+    if as_json:
+        print_json(
+            {
+                "config": str(loaded.config_path),
+                "credentials": str(loaded.credentials_path),
+                "count": count,
+                "warnings": list(loaded.warnings),
+            }
+        )
+        return
+    text = _("{config}: good; {n} credentials in {credentials}")
+    paths = {"config": loaded.config_path, "credentials": loaded.credentials_path}
+    click.echo(text.format(n=count, **paths))
 
 
 def _load(config_path: Path | None, credentials_path: Path | None) -> "Config":

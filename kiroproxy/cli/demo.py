@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kiroproxy.cli.base import PlainErrors, path_options
+from kiroproxy.cli.base import PlainErrors, json_option, path_options
 
 START_LIMIT_S = 30
 STOP_LIMIT_S = 5
@@ -40,46 +40,58 @@ Claude Code, in another terminal:
 """
 
 
-@click.command(cls=PlainErrors)
+@click.command(cls=PlainErrors, examples=["kiroproxy demo", "kiroproxy demo --own --port 9000"])
 @path_options
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the proxy.  [default: 8990]")
 @click.option("--own", is_flag=True, help="Use your own configuration and credentials.")
+@json_option
 def demo(
-    config_path: Path | None, credentials_path: Path | None, port: int | None, own: bool
+    config_path: Path | None,
+    credentials_path: Path | None,
+    port: int | None,
+    own: bool,
+    as_json: bool,
 ) -> None:
     """Start everything on this machine and show one streamed answer.
 
-    Without --own, Kiro is simulated: no account is needed. Ctrl-C ends all of it.
+    Without --own, Kiro is simulated: no account is needed. Ctrl-C ends all of it. With --json one
+    line says address, key and answer, once all of it runs.
     """
+    say = _quiet if as_json else click.echo
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         with contextlib.ExitStack() as stack:
             if own:
-                _serve_own(stack, config_path, credentials_path, port)
+                _serve_own(stack, config_path, credentials_path, port, as_json)
             else:
-                _serve_simulated(stack, port)
+                _serve_simulated(stack, port, as_json)
     except KeyboardInterrupt:
-        click.echo("\nstopped")
+        say("\nstopped")
+
+
+def _quiet(_text: str) -> None:
+    pass
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _serve_simulated(stack: contextlib.ExitStack, port: int | None) -> None:
+def _serve_simulated(stack: contextlib.ExitStack, port: int | None, as_json: bool) -> None:
+    say = _quiet if as_json else click.echo
     wanted = port or 8990
     chosen = wanted if is_free("127.0.0.1", wanted) else free_port()
     if chosen != wanted:
-        click.echo(f"port {wanted} is taken, using {chosen}")
+        say(f"port {wanted} is taken, using {chosen}")
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kiroproxy-demo-")))
-    click.echo("starting the simulator and the proxy (gunicorn, two gevent workers) …")
+    say("starting the simulator and the proxy (gunicorn, two gevent workers) …")
     upstream = stack.enter_context(_simulator(place / "simulator.log"))
     key = write_demo_files(place, upstream, chosen)
     command = ["serve", "-c", str(place / "config.json")]
     command += ["--credentials", str(place / "credentials.json")]
     log = place / "proxy.log"
     server = stack.enter_context(_running(command, log, cwd=place))
-    _present(server, "127.0.0.1", chosen, key, PROMPT + SLOWLY, log)
+    _present(server, "127.0.0.1", chosen, key, PROMPT + SLOWLY, log, as_json)
 
 
 def _serve_own(
@@ -87,6 +99,7 @@ def _serve_own(
     config_path: Path | None,
     credentials_path: Path | None,
     port: int | None,
+    as_json: bool,
 ) -> None:
     from kiroproxy.config import load_config, require_client_key
 
@@ -100,15 +113,27 @@ def _serve_own(
     command = ["serve"]
     for name, value in options.items():
         command += [names[name], str(value)] if value else []
+    command += ["--json"] if as_json else []
     server = stack.enter_context(_running(command, None))
-    _present(server, host, config.port, config.api_key, PROMPT, None)
+    _present(server, host, config.port, config.api_key, PROMPT, None, as_json)
 
 
 def _present(
-    server: "subprocess.Popen[str]", host: str, port: int, key: str, prompt: str, log: Path | None
+    server: "subprocess.Popen[str]",
+    host: str,
+    port: int,
+    key: str,
+    prompt: str,
+    log: Path | None,
+    as_json: bool,
 ) -> None:
     """Wait for the server, show a stream, say how to use it, and stay until it ends."""
     wait_for_health(server, host, port, log)
+    if as_json:
+        lines = list(stream_lines(host, port, key, prompt))
+        click.echo(json.dumps({"url": f"http://{host}:{port}", "key": key, "answer": lines}))
+        server.wait()
+        raise click.ClickException(_failure(server, log))
     click.secho(f"\nPOST /v1/messages, stream: {prompt}\n", bold=True)
     for line in stream_lines(host, port, key, prompt):
         click.echo(line)

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import click
 
-from kiroproxy.cli.base import PlainErrors, path_options
+from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json
+from kiroproxy.cli.texts import translated as _
 
 NEXT_STEPS = """
-1. Paste your Kiro credentials into {credentials}: the content of
-   ~/.aws/sso/cache/kiro-auth-token.json of a machine on which Kiro is signed in, or objects as in
-   credentials.example.social.json and credentials.example.idc.json.
+1. Add your Kiro account: where the Kiro IDE is signed in, by
+
+     kiroproxy credentials import{options}
+
+   or paste the content of ~/.aws/sso/cache/kiro-auth-token.json of such a machine, or objects as
+   in credentials.example.social.json and credentials.example.idc.json, into {credentials}.
 2. Start the server:
 
      kiroproxy serve{options}
@@ -25,15 +29,23 @@ NEXT_STEPS = """
 """
 
 
-@click.command(cls=PlainErrors)
+@click.command(
+    cls=PlainErrors, examples=["kiroproxy init", "kiroproxy init -c /etc/kiroproxy/config.json"]
+)
 @path_options
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
     "--port", default=8990, show_default=True, type=click.IntRange(1, 65535), help="Port."
 )
 @click.option("--force", is_flag=True, help="Replace the configuration; the old one becomes .bak.")
+@json_option
 def init(
-    config_path: Path | None, credentials_path: Path | None, host: str, port: int, force: bool
+    config_path: Path | None,
+    credentials_path: Path | None,
+    host: str,
+    port: int,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write a configuration with a random key.
 
@@ -43,22 +55,28 @@ def init(
     credentials_file = credentials_path or Path("credentials.json")
     key = f"sk-kiroproxy-{secrets.token_urlsafe(24)}"
     document = {"host": host, "port": port, "apiKey": key, "region": "us-east-1"}
+    said = []
     if force and config_file.exists():
         backup = config_file.with_name(f"{config_file.name}.bak")
         config_file.replace(backup)
-        click.echo(f"kept the old configuration as {backup}")
+        said.append(_("kept the old configuration as {file}").format(file=backup))
     if not write_new(config_file, json.dumps(document, indent=2) + "\n"):
-        raise click.ClickException(f"{config_file} exists already; --force replaces it")
-    click.echo(f"wrote {config_file} with a random client key")
+        text = _("{file} exists already; --force replaces it")
+        raise click.ClickException(text.format(file=config_file))
+    said.append(_("wrote {file} with a random client key").format(file=config_file))
     if write_new(credentials_file, "[]\n"):
-        click.echo(f"wrote {credentials_file}, still empty")
+        said.append(_("wrote {file}, still empty").format(file=credentials_file))
     else:
-        click.echo(f"kept {credentials_file}")
+        said.append(_("kept {file}").format(file=credentials_file))
+    if as_json:
+        print_json({"config": str(config_file), "credentials": str(credentials_file)} | document)
+        return
+    click.echo("\n".join(said))
     options = f" -c {config_path}" if config_path else ""
     options += f" --credentials {credentials_path}" if credentials_path else ""
     reachable = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104 - compared only
     click.echo(
-        NEXT_STEPS.format(
+        _(NEXT_STEPS).format(
             credentials=credentials_file, options=options, host=reachable, port=port, key=key
         )
     )
@@ -72,7 +90,8 @@ def write_new(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise click.ClickException(f"{path} cannot be written: {error.strerror}") from error
+        text = _("{path} cannot be written: {why}")
+        raise click.ClickException(text.format(path=path, why=error.strerror)) from error
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
     return True

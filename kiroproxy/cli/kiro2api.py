@@ -69,7 +69,7 @@ def _access_token(token_file: Path | None) -> str:
 # ---- the token file ------------------------------------------------------------------------
 
 
-@click.command(cls=PlainErrors, examples=("kiroproxy read", "kiro2api read"))
+@click.command(cls=PlainErrors, examples=("kiroproxy read", "kiroproxy read --json"))
 @file_option
 @json_option
 def read(token_file: Path | None, as_json: bool) -> None:
@@ -96,7 +96,7 @@ def _as_json(found: "Tokens") -> dict[str, str | None]:
     }
 
 
-@click.command(cls=PlainErrors, examples=("kiroproxy refresh", "kiro2api refresh"))
+@click.command(cls=PlainErrors, examples=("kiroproxy refresh",))
 @file_option
 @json_option
 def refresh(token_file: Path | None, as_json: bool) -> None:
@@ -278,6 +278,7 @@ def _check_key(key: str | None, hint: str = "--key") -> None:
 @click.argument("token", required=False)
 @click.option("--upstream-proxy", metavar="URL", help="Proxy for all calls out.")
 @click.option("--host", help="Address to listen on.")
+@click.option("--json", "as_json", is_flag=True, help="Log in JSON, on a terminal too.")
 @file_option
 def server(
     port: int,
@@ -285,6 +286,7 @@ def server(
     upstream_proxy: str | None,
     host: str | None,
     token_file: Path | None,
+    as_json: bool,
 ) -> None:
     """Serve from the Kiro IDE's token file alone, on PORT with client key TOKEN (kiro2api).
 
@@ -307,6 +309,8 @@ def server(
             err=True,
         )
     overrides = {"port": port, "proxy_url": upstream_proxy, "host": host, "api_key": key.strip()}
+    if as_json:
+        overrides["log_format"] = "json"
     _become_server(config, overrides)
 
 

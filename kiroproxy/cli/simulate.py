@@ -6,10 +6,13 @@ from pathlib import Path
 
 import click
 
-from kiroproxy.cli.base import PlainErrors
+from kiroproxy.cli.base import PlainErrors, json_option
 
 
-@click.command(cls=PlainErrors)
+@click.command(
+    cls=PlainErrors,
+    examples=["kiroproxy simulate", "kiroproxy simulate --port 0 --quiet --json"],
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=9100, show_default=True, type=click.IntRange(0, 65535))
 @click.option("--revoke-on-reuse", is_flag=True, help="An old refresh token kills the account.")
@@ -20,8 +23,15 @@ from kiroproxy.cli.base import PlainErrors
     help="File that says what to play.",
 )
 @click.option("--quiet", is_flag=True, help="Log no requests.")
+@json_option
 def simulate(
-    host: str, port: int, revoke_on_reuse: bool, strict: bool, script: Path | None, quiet: bool
+    host: str,
+    port: int,
+    revoke_on_reuse: bool,
+    strict: bool,
+    script: Path | None,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Play Kiro on this machine: no account needed.
 
@@ -46,4 +56,5 @@ def simulate(
         strict=strict,
         script_file=script,
         quiet=quiet,
+        as_json=as_json,
     )

@@ -27,6 +27,11 @@ from kiroproxy.errors import ConfigError
 
 SETTING: Final = "KIRO_AUTH_TOKEN"
 IDE_FILE: Final = "kiro-auth-token.json"
+IDE_PLACE: Final = f"~/.aws/sso/cache/{IDE_FILE}"
+CLI_PLACES: Final = (
+    "~/.local/share/kiro-cli/data.sqlite3",
+    "~/Library/Application Support/kiro-cli/data.sqlite3",
+)
 SQLITE: Final = b"SQLite format 3\0"
 SIZE_LIMIT: Final = 64 * 1024 * 1024
 LISTS: Final = ("accounts", "tokens", "credentials")
@@ -55,11 +60,15 @@ CLI_WARNING: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a source holds; `problems` name the entries that cannot be used (S91)."""
+    """What a source holds; `problems` name the entries that cannot be used (S91).
+
+    `notes` are what the operator should know of those that can.
+    """
 
     credentials: tuple[Credential, ...]
     problems: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def token_hash(credential: Credential) -> str:
@@ -208,10 +217,10 @@ def _read_cli(path: Path, name: str) -> Found:
     for entry in _cli_entries(values, profile):
         try:
             credentials.append(_read_entry(entry, "kiro-cli", None))
-            problems.append(f"{name}: {CLI_WARNING}")
         except ConfigError as error:
             problems.append(f"{name}: {error}")
-    return Found(tuple(credentials), tuple(problems))
+    notes = (f"{name}: {CLI_WARNING}",) if credentials else ()
+    return Found(tuple(credentials), tuple(problems), notes=notes)
 
 
 def _cli_entries(values: Mapping[str, Any], profile: str | None) -> Iterator[dict[str, Any]]:

@@ -114,7 +114,7 @@ class Pool:
         self.renewals = Renewals(store, refresher, clock=clock, failpoint=failpoint, links=links)
         self._runtime = runtime
         self._inquiries = inquiries
-        self._max_concurrent = max_concurrent
+        self.max_concurrent = max_concurrent
         self._queue_wait_s = queue_wait_s
         self._cooldown_s = cooldown_s
         self._mode: Mode = mode
@@ -179,7 +179,7 @@ class Pool:
                 self.renewals.known(snapshot.credentials),
                 now,
                 mode=self._mode,
-                max_concurrent=self._max_concurrent,
+                max_concurrent=self.max_concurrent,
                 group_priority=dict(known.group_priority),
                 capabilities=known.capabilities,
             )
@@ -222,6 +222,10 @@ class Pool:
         """How the credentials were used, what is in flight, and what is wrong with them."""
         look = self._runtime.look()
         return self._runtime.tallies(), dict(look.in_flight), dict(look.states)
+
+    def moment(self) -> float:
+        """Now, on the clock of `State.cooling_until`."""
+        return self._runtime.now()
 
     def forget(self, credential_id: int) -> None:
         """Whatever was wrong with a credential is over: a person says so."""

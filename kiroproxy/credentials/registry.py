@@ -3,7 +3,7 @@
 Each act is one edit of the store; what cannot be done says why, in words.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -84,41 +84,96 @@ class Registry:
 
         return self._pool.store.edit(change).credentials[-1]
 
+    def change(
+        self, ids: Iterable[int], change: Callable[[Credential], Credential]
+    ) -> list[Credential]:
+        """Change several, or none if one of them is missing.
+
+        Raises:
+            NotFound: names those that are missing.
+        """
+        wanted = list(dict.fromkeys(ids))
+
+        def work(credentials: list[Credential]) -> None:
+            places = _places(credentials, wanted)
+            for at in places:
+                credentials[at] = change(credentials[at])
+
+        stored = self._pool.store.edit(work)
+        return [one for id_ in wanted if (one := stored.get(id_)) is not None]
+
     def update(self, credential_id: int, change: Callable[[Credential], Credential]) -> Credential:
         """Change one.
 
         Raises:
             NotFound: there is none of that id.
         """
-
-        def work(credentials: list[Credential]) -> None:
-            for at, one in enumerate(credentials):
-                if one.id == credential_id:
-                    credentials[at] = change(one)
-                    return
+        stored = self.change([credential_id], change)
+        if not stored:
             raise NotFound(f"There is no token {credential_id}.")
+        return stored[0]
 
-        stored = self._pool.store.edit(work).get(credential_id)
-        if stored is None:
-            raise NotFound(f"There is no token {credential_id}.")
+    def get(self, ids: Iterable[int]) -> list[Credential]:
+        """Those of these ids, as they are stored now.
+
+        Raises:
+            NotFound: names those that are missing.
+        """
+        stored = self.credentials()
+        return [stored[at] for at in _places(stored, list(dict.fromkeys(ids)))]
+
+    def disable(self, ids: Iterable[int]) -> list[Credential]:
+        """Switch some off, until a person switches them on again (S132)."""
+        return self.change(
+            ids,
+            lambda one: replace(one, disabled=True, disabled_reason="Manual", disabled_until=None),
+        )
+
+    def enable(self, ids: Iterable[int]) -> list[Credential]:
+        """Switch some on, with everything forgotten that was wrong with them (S132)."""
+        stored = self.change(ids, enabled)
+        for one in stored:
+            self._pool.forget(one.id)
+        return stored
+
+    def reset(self, ids: Iterable[int]) -> list[Credential]:
+        """Forget failures and rests, and switch on what they switched off (S134).
+
+        Raises:
+            InvalidRequest: one of them cannot work before its configuration is mended.
+        """
+
+        def mended(one: Credential) -> Credential:
+            if one.disabled and one.disabled_reason == "InvalidConfig":
+                raise InvalidRequest(
+                    f"#{one.id} is disabled for InvalidConfig, which a reset does not mend: "
+                    "log in again, or correct its entry and enable it"
+                )
+            return enabled(one)
+
+        stored = self.change(ids, mended)
+        for one in stored:
+            self._pool.forget(one.id)
         return stored
 
     def set_disabled(self, credential_id: int, disabled: bool) -> Credential:
-        """Switch one off, or on again with everything forgotten that was wrong with it (S132)."""
-        if disabled:
-            return self.update(
-                credential_id,
-                lambda one: replace(
-                    one, disabled=True, disabled_reason="Manual", disabled_until=None
-                ),
-            )
-        stored = self.update(credential_id, enabled)
-        self._pool.forget(credential_id)
-        return stored
+        """Switch one off or on (S132)."""
+        act = self.disable if disabled else self.enable
+        return act([credential_id])[0]
 
     def credentials(self) -> tuple[Credential, ...]:
         """All of them."""
         return self._pool.store.snapshot().credentials
+
+    def prioritise(self, ids: Iterable[int], priority: int) -> list[Credential]:
+        """Give some a priority; it counts from the next request on (S133).
+
+        Raises:
+            InvalidRequest: it is negative.
+        """
+        if priority < 0:
+            raise InvalidRequest("priority: must be a whole number of at least 0", param="priority")
+        return self.change(ids, lambda one: replace(one, priority=priority))
 
     def credential(self, credential_id: int) -> Credential:
         """One of them.
@@ -159,8 +214,12 @@ class Registry:
         Raises:
             NotFound: there is no such group or credential.
         """
+        return self.move_all([credential_id], group)[0]
+
+    def move_all(self, ids: Iterable[int], group: str) -> list[Credential]:
+        """Put some into a group."""
         self.check_group(group)
-        return self.update(credential_id, lambda one: replace(one, group=_stored_name(group)))
+        return self.change(ids, lambda one: replace(one, group=_stored_name(group)))
 
     def remove(self, credential_id: int) -> None:
         """Delete one.
@@ -168,15 +227,56 @@ class Registry:
         Raises:
             NotFound: there is none of that id.
         """
+        self.remove_all([credential_id], force=True)
+
+    def remove_all(self, ids: Iterable[int], *, force: bool = False) -> list[Credential]:
+        """Delete some; only those that a person could miss no longer, unless forced (S131).
+
+        Raises:
+            InvalidRequest: one of them is enabled.
+            NotFound: one of them is missing.
+        """
+        wanted = list(dict.fromkeys(ids))
+        removed: list[Credential] = []
 
         def work(credentials: list[Credential]) -> list[Credential]:
-            left = [one for one in credentials if one.id != credential_id]
-            if len(left) == len(credentials):
-                raise NotFound(f"There is no token {credential_id}.")
-            return left
+            removed[:] = [credentials[at] for at in _places(credentials, wanted)]
+            active = [f"#{one.id}" for one in removed if not one.disabled]
+            if active and not force:
+                raise InvalidRequest(f"{', '.join(active)}: disable first, then remove")
+            return [one for one in credentials if one.id not in wanted]
 
         self._pool.store.edit(work)
-        self._pool.forget(credential_id)
+        for one in removed:
+            self._pool.forget(one.id)
+        return removed
+
+    def adopt_groups(self, groups: Iterable[Group]) -> list[str]:
+        """Make those groups of a file that are new here; returns their names."""
+        known = {info.group.name for info in self.groups()}
+        new = [one for one in groups if one.name not in known]
+        if new:
+            self._book.save(new)
+        return [one.name for one in new]
+
+    def refresh(self, credential_id: int) -> Credential:
+        """Renew an access token now, also of a credential that is disabled.
+
+        Raises:
+            NotFound: there is none of that id.
+            CredentialError: it was not renewed.
+        """
+        [one] = self.get([credential_id])
+        return self._pool.renewals.force(one, one.access_token or "", anyway=True)
+
+    def in_group(self, group: str) -> list[Credential]:
+        """The credentials of a group.
+
+        Raises:
+            NotFound: there is no such group.
+        """
+        self.group(group)
+        return [one for one in self.credentials() if group_of(one) == group]
 
     # ---- groups ----------------------------------------------------------------------------
 
@@ -278,6 +378,18 @@ class Registry:
         """
         if name != DEFAULT_GROUP and not any(one.group.name == name for one in self.groups()):
             check_name(name)
+
+
+def _places(credentials: Sequence[Credential], ids: list[int]) -> list[int]:
+    """Where they lie.
+
+    Raises:
+        NotFound: names those that are missing.
+    """
+    places = {one.id: at for at, one in enumerate(credentials)}
+    if missing := [str(id_) for id_ in ids if id_ not in places]:
+        raise NotFound(f"There is no token {', '.join(missing)}.")
+    return [places[id_] for id_ in ids]
 
 
 def _stored_name(group: str) -> str | None:

@@ -78,9 +78,10 @@ class NoLinks:
 class _Flight:
     """One refresh of one credential in this process."""
 
-    def __init__(self, seen: Credential, rejected: str | None) -> None:
+    def __init__(self, seen: Credential, rejected: str | None, anyway: bool = False) -> None:
         self.seen = seen
         self.rejected = rejected
+        self.anyway = anyway
         self.done = threading.Event()
         self.credential: Credential | None = None
         self.error: CredentialError | None = None
@@ -221,10 +222,13 @@ class Renewals:
                 raise
             return credential
 
-    def force(self, credential: Credential, rejected_access_token: str) -> Credential:
+    def force(
+        self, credential: Credential, rejected_access_token: str, *, anyway: bool = False
+    ) -> Credential:
         """Another access token than the one that upstream refused (S102).
 
-        If the store already has another one, that is used and no call is made.
+        If the store already has another one, that is used and no call is made. `anyway`: a person
+        wants to know, also of a credential that is disabled.
 
         Raises:
             CredentialError: there is none.
@@ -232,7 +236,8 @@ class Renewals:
         if not credential.renewable:
             raise RefreshFailed(f"credential {credential.display_name} cannot be refreshed")
         for _ in range(2):  # the first flight may be another request's, for another reason
-            renewed = self._land(self._fly(credential, rejected_access_token), FLIGHT_S)
+            flight = self._fly(credential, rejected_access_token, anyway)
+            renewed = self._land(flight, FLIGHT_S)
             if renewed.access_token != rejected_access_token:
                 return renewed
         raise RefreshFailed(f"credential {credential.display_name} got its old token again")
@@ -243,13 +248,13 @@ class Renewals:
 
     # ---- one flight per credential ---------------------------------------------------------
 
-    def _fly(self, seen: Credential, rejected: str | None = None) -> _Flight:
+    def _fly(self, seen: Credential, rejected: str | None = None, anyway: bool = False) -> _Flight:
         """Join the credential's refresh in this process, or start it."""
         with self._lock:
             flight = self._flights.get(seen.id)
             if flight is not None:
                 return flight
-            flight = self._flights[seen.id] = _Flight(seen, rejected)
+            flight = self._flights[seen.id] = _Flight(seen, rejected, anyway)
         pause = self._pauses.get(seen.id)
         if pause is not None and self._paused(seen.id):
             wait_s = pause.until - time.monotonic()
@@ -347,7 +352,8 @@ class Renewals:
             RefreshFailed: the credential is disabled, or cannot be renewed.
         """
         current = self._better(current)
-        if off := disabled_reason(current, self._clock()):
+        off = disabled_reason(current, self._clock())
+        if off and not flight.anyway:
             dead = current.disabled_reason == "InvalidRefreshToken"
             raise RefreshTokenInvalid(off) if dead else RefreshFailed(off)
         if not current.renewable:

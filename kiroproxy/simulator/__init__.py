@@ -4,6 +4,7 @@ Read `app.py` first. What it refuses follows `protocol.md` 3.4 to 3.7; what it p
 directive in the prompt (`prompts.py`), by the control API (`control.py`) or by a script file.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ def run(
     strict: bool = False,
     script_file: str | Path | None = None,
     quiet: bool = False,
+    as_json: bool = False,
 ) -> None:
     """Serve until interrupted; say `simulator listening on URL` on stdout when ready.
 
@@ -30,6 +32,7 @@ def run(
         strict: unknown tokens are refused, and so is whatever one source calls harmful.
         script_file: JSON with one script, or a list of queue entries (see `control.py`).
         quiet: no line per request on stderr.
+        as_json: say `{"url": URL}` instead.
 
     Raises:
         ConfigError: the script cannot be used, or the port is taken.
@@ -51,7 +54,10 @@ def run(
     except OSError as error:
         raise ConfigError("port", str(error)) from error
     simulator.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
-    sys.stdout.write(f"simulator listening on {simulator.url}\n")
+    said = (
+        json.dumps({"url": simulator.url}) if as_json else f"simulator listening on {simulator.url}"
+    )
+    sys.stdout.write(f"{said}\n")
     sys.stdout.flush()
     try:
         server.serve_forever()

@@ -223,8 +223,29 @@ class Balances:
     def ask(self, credential: Credential) -> Usage | None:
         """Ask Kiro now; None if it does not say."""
         try:
-            usage = self._source.usage(credential)
+            return self.fetch(credential)
         except KiroProxyError:
             return None
+
+    def fetch(self, credential: Credential) -> Usage:
+        """Ask Kiro now.
+
+        Raises:
+            KiroProxyError: it did not say.
+        """
+        usage = self._source.usage(credential)
         self._pool.remember(f"{USAGE}{credential.id}", msgspec.json.encode(usage).decode())
         return usage
+
+    def current(self, credential: Credential, *, fresh: bool = False) -> tuple[Usage, float]:
+        """The limits and when Kiro told them; asked for if they are old, or must be `fresh` (S135).
+
+        Unlike `look` this renews an access token that has ended: a person wants to know.
+
+        Raises:
+            KiroProxyError: Kiro did not say.
+        """
+        known = self.known().get(credential.id)
+        if known is not None and not fresh and time.time() - known[1] < FRESH_S:
+            return known
+        return self.fetch(self._pool.renewals.ready(credential)), time.time()

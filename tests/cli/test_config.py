@@ -80,3 +80,9 @@ def test_other_files(home: Path) -> None:
     result = run("check", "-c", "other.json", "--credentials", "none.json")
     assert result.exit_code == 0
     assert "0 credentials" in result.stdout
+
+
+def test_check_for_scripts(home: Path) -> None:
+    told = json.loads(run("check", "--json").stdout)
+    assert (told["config"], told["count"]) == (str(home / "config.json"), 0)
+    assert "typo" in told["warnings"][0]

@@ -127,3 +127,22 @@ def test_the_whole_demo(tmp_path: Path) -> None:
     ):
         assert part in output
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.flow
+def test_the_demo_for_scripts(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kiroproxy", "demo", "--json", "--port", str(free_port())],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=tmp_path,
+        env=clean_environment(TMPDIR=str(tmp_path)),
+    )
+    assert process.stdout is not None
+    told = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=30)
+    assert (process.returncode, rest) == (0, "")
+    assert told["url"].startswith("http://127.0.0.1:")
+    assert "event: message_stop" in told["answer"]

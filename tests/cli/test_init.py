@@ -68,3 +68,10 @@ def test_a_place_that_cannot_be_written(home: Path) -> None:
     result = CliRunner().invoke(main, ["init", "-c", "file/config.json"])
     assert result.exit_code == 1
     assert "file/config.json" in result.stderr
+
+
+def test_for_scripts(home: Path) -> None:
+    result = CliRunner().invoke(main, ["init", "--json"])
+    told = json.loads(result.stdout)
+    document = json.loads((home / "config.json").read_text("utf-8"))
+    assert told == {"config": "config.json", "credentials": "credentials.json"} | document

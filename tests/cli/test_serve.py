@@ -54,3 +54,10 @@ def test_windows_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, calls: list
     result = CliRunner().invoke(main, ["serve"])
     assert (result.exit_code, calls) == (1, [])
     assert "WSL" in result.stderr
+
+
+def test_json_logs(tmp_path: Path, calls: list[Any]) -> None:
+    config = tmp_path / "c.json"
+    config.write_text('{"apiKey": "k"}')
+    CliRunner().invoke(main, ["serve", "-c", str(config), "--json"])
+    assert calls[2]["KIROPROXY_LOG_FORMAT"] == "json"

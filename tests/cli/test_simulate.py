@@ -1,5 +1,6 @@
 """`kiroproxy simulate` starts and says where."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from tests.servers import clean_environment
 
 
 @pytest.mark.flow
-@pytest.mark.parametrize("flags", [[], ["--quiet", "--strict", "--revoke-on-reuse"]])
+@pytest.mark.parametrize("flags", [[], ["--json"], ["--quiet", "--strict", "--revoke-on-reuse"]])
 def test_says_where_it_listens_and_stops_on_request(flags: list[str]) -> None:
     command = [sys.executable, "-m", "kiroproxy", "simulate", "--port", "0", *flags]
     process = subprocess.Popen(
@@ -20,7 +21,10 @@ def test_says_where_it_listens_and_stops_on_request(flags: list[str]) -> None:
     line = process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
-    assert line.startswith("simulator listening on http://127.0.0.1:"), errors
+    if "--json" in flags:
+        assert json.loads(line)["url"].startswith("http://127.0.0.1:"), errors
+    else:
+        assert line.startswith("simulator listening on http://127.0.0.1:"), errors
     assert "Traceback" not in errors
 
 

@@ -1,5 +1,6 @@
 """`kiroproxy version`, and the script as a whole."""
 
+import json
 import subprocess
 import sys
 
@@ -15,6 +16,11 @@ def test_versions_for_a_bug_report() -> None:
     assert result.exit_code == 0
     for part in (f"kiroproxy {__version__}", "Python 3.", "gunicorn ", "gevent "):
         assert part in result.stdout
+
+
+def test_versions_for_scripts() -> None:
+    result = CliRunner().invoke(cli.main, ["version", "--json"])
+    assert json.loads(result.stdout)["kiroproxy"] == __version__
 
 
 def test_help_and_wrong_usage() -> None:

@@ -208,7 +208,8 @@ def test_kiro_clis_database_is_only_read(tmp_path: Path) -> None:
         "kiro-cli",
     )
     assert "111122223333" in (one.profile_arn or "")
-    assert "log in separately" in found.problems[0]
+    assert found.problems == ()
+    assert "log in separately" in found.notes[0]
     assert path.read_bytes() == before
     other = tmp_path / "other.sqlite3"
     with closing(sqlite3.connect(other)) as db:

@@ -163,3 +163,50 @@ def test_s121_groups_of_the_file_are_changed_there(tmp_path: Path) -> None:
     assert [one["group"] for one in written["tokens"]] == ["default", "default"]
     assert written["groups"] == file["groups"]
     bench.runtime.close()
+
+
+def test_bulk_changes_happen_whole_or_not_at_all(bench: Bench, registry: Registry) -> None:
+    for _ in range(3):
+        bench.add(HOUR)
+    assert [one.priority for one in registry.prioritise([3, 1, 3], 7)] == [7, 7]
+    assert [one.priority for one in registry.credentials()] == [7, 0, 7]
+    for act in (registry.disable, registry.enable, registry.reset, registry.get):
+        with pytest.raises(e.NotFound, match="8, 9"):
+            act([1, 8, 9])
+    with pytest.raises(e.InvalidRequest):
+        registry.prioritise([1], -1)
+    assert [one.id for one in registry.disable([1, 2])] == [1, 2]
+    with pytest.raises(e.InvalidRequest, match="#3: disable first"):
+        registry.remove_all([1, 3])
+    assert [one.id for one in registry.remove_all([1, 2])] == [1, 2]
+    assert [one.id for one in registry.remove_all([3], force=True)] == [3]
+
+
+def test_s134_what_a_reset_mends(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR, disabled=True, disabled_reason="TooManyFailures")
+    bench.add(HOUR, disabled=True, disabled_reason="InvalidConfig")
+    with pytest.raises(e.InvalidRequest, match="InvalidConfig"):
+        registry.reset([1, 2])
+    assert bench.stored(1).disabled
+    assert not registry.reset([1])[0].disabled
+    assert not registry.enable([2])[0].disabled, "a person says that it is mended"
+
+
+def test_a_refresh_that_a_person_wants(bench: Bench, registry: Registry) -> None:
+    bench.add(HOUR)
+    assert registry.refresh(1).access_token == "at-1"
+    registry.disable([1])
+    assert registry.refresh(1).access_token == "at-2"
+    assert bench.stored(1).disabled
+    with pytest.raises(e.NotFound):
+        registry.refresh(2)
+
+
+def test_groups_of_a_file(bench: Bench, registry: Registry) -> None:
+    registry.create_group(Group("pro", "Mine"))
+    assert registry.adopt_groups([Group("pro", "Theirs"), Group("new")]) == ["new"]
+    assert registry.group("pro").group.display_name == "Mine"
+    bench.add(HOUR, group="new")
+    assert [one.id for one in registry.in_group("new")] == [1]
+    with pytest.raises(e.NotFound):
+        registry.in_group("nobody")

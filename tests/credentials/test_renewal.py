@@ -477,3 +477,12 @@ def test_a_dead_holder_frees_the_locks_at_once(place: Path) -> None:
         worker.communicate(timeout=60)
         assert finish(start(place, auth))["tokens"] == ["at-1"]
         assert time.monotonic() < finish_at
+
+
+def test_a_person_may_renew_what_is_disabled(bench: Bench) -> None:
+    one = bench.add(HOUR, disabled=True, disabled_reason="Manual")
+    with pytest.raises(e.RefreshFailed, match="Manual"):
+        bench.pool.renewals.force(one, "at-old")
+    bench.pool.renewals.forget(1)
+    assert bench.pool.renewals.force(one, "at-old", anyway=True).access_token == "at-1"
+    assert bench.stored(1).disabled_reason == "Manual"

@@ -1,6 +1,7 @@
 """What Kiro says about an account (protocol notes 6.1, 6.4; S125c)."""
 
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -145,4 +146,27 @@ def test_balances_are_shared_and_kept_for_a_while(tmp_path: Path) -> None:
     assert sorted(source.asked) == [1, 2, 2], "what is known is not asked for again"
     pool._known.looked_at = -10
     assert pool.roster().ranking("claude-opus-4.8", "").by_id.keys() == {2}, "a tier without Opus"
+    runtime.close()
+
+
+def test_a_balance_that_a_person_wants(tmp_path: Path) -> None:
+    """S135: at most five minutes old; upstream's refusal is told."""
+    path = tmp_path / "credentials.json"
+    until = str(datetime.now(UTC) + timedelta(days=1))
+    path.write_text(json.dumps([{"refreshToken": "r", "accessToken": "a", "expiresAt": until}]))
+    runtime = Runtime(tmp_path / "runtime.db")
+    pool = Pool(FileStore(path), cast(Redeemer, None), runtime)
+    [one] = pool.store.snapshot().credentials
+    source = Source()
+    balances = Balances(pool, source)
+    first, at = balances.current(one)
+    assert (first.limit, balances.current(one)[0]) == (10, first)
+    assert time.time() - at < 10
+    assert source.asked == [1]
+    balances.current(one, fresh=True)
+    assert source.asked == [1, 1]
+    source.dead = {1}
+    with pytest.raises(Unreachable):
+        balances.current(one, fresh=True)
+    assert balances.current(one)[0] == first
     runtime.close()

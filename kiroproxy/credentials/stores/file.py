@@ -160,6 +160,27 @@ class FileStore:
         with self._locked(".lock", self._lock_timeout_s):
             return self._rewrite(change)
 
+    def put(self, data: bytes) -> None:
+        """Replace the whole file, as when a backup is restored; what it held becomes a backup.
+
+        Raises:
+            ConfigError: these are no credentials.
+            StoreLocked, StoreUnwritable: nothing was changed.
+        """
+        document = parse_document(data)
+        with self._locked(".lock", self._lock_timeout_s):
+            try:
+                old = self._read().data
+            except ConfigError:
+                old = None
+                self._keep_corrupt()
+            try:
+                self._replace(data, None)
+            except OSError as error:
+                raise durable.unwritable(self.path, error) from error
+            self._back_up(old, data)
+            self._adopt(_Loaded(document, data, hashlib.sha256(data).hexdigest()))
+
     def _rewrite(
         self,
         change: Change,

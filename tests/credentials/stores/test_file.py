@@ -353,3 +353,17 @@ def test_what_was_put_in_place_is_backed_up_at_start(path: Path) -> None:
     store.prepare()
     assert json.loads(path.read_bytes()) == json.loads(content)
     assert store.snapshot().credentials
+
+
+def test_a_backup_takes_the_whole_files_place(path: Path) -> None:
+    store = FileStore(path)
+    assert tokens(store) == ["rt-0"]
+    data = json.dumps({"credentials": [{"refreshToken": "rt-9"}], "other": 1}).encode()
+    store.put(data)
+    assert (path.read_bytes(), tokens(store), tokens(FileStore(path))) == (data, ["rt-9"], ["rt-9"])
+    assert json.loads(path.with_name("credentials.json.bak.2").read_text()) == [SOCIAL]
+    with pytest.raises(ConfigError):
+        store.put(b"5")
+    path.write_text("broken")
+    store.put(data)
+    assert path.read_bytes() == data
