@@ -175,7 +175,7 @@ class Database:
                 self._identity = _identity(self.path) if self.path else None
                 return engine
         if self.path is None:
-            schemas.bring_forward(engine, schema, found)
+            schemas.bring_forward_together(engine, schema, found)
             return engine
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock(self.path, 0):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, MetaData, func, insert, inspect, select
+from sqlalchemy.exc import DBAPIError
 
 from kiroproxy.errors import ConfigError
 from kiroproxy.ledger import tables
@@ -67,6 +68,19 @@ def bring_forward(engine: Engine, schema: Schema, found: int) -> None:
         with engine.begin() as connection:
             schema.migrations[version](connection)
             _note(connection, version)
+
+
+def bring_forward_together(engine: Engine, schema: Schema, found: int) -> None:
+    """The same where no file lock holds others off: whoever loses the race finds it done."""
+    try:
+        bring_forward(engine, schema, found)
+    except DBAPIError:
+        with engine.connect() as connection:
+            now = stored_version(connection)
+        if now == found:
+            raise
+        if not check(now, schema.version, "the database"):
+            bring_forward_together(engine, schema, now)
 
 
 def _note(connection: Connection, version: int) -> None:
