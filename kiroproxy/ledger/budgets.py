@@ -111,7 +111,7 @@ def _midnight(now: datetime) -> datetime:
 
 def to_nano(credits: float) -> int:
     """Credits in billionths; what is no number, or less than nothing, is nothing."""
-    return max(round(credits * NANO), 0) if abs(credits) < 1e15 else 0
+    return max(round(credits * NANO), 0) if abs(credits) <= 1e9 else 0
 
 
 def stand(budgets: Budgets, spent_day: float, spent_month: float, now: datetime) -> list[Standing]:

@@ -39,6 +39,7 @@ PATIENCE_S: Final = 2.0
 BUSY_WAIT_S: Final = 0.05
 """SQLite's own patience, in the native thread."""
 PAUSE_S: Final = 0.02
+ASIDE_EVERY_S: Final = 60.0
 SUFFIXES: Final = ("", "-wal", "-shm", "-journal")
 RUINED: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 REASONS: Final = {
@@ -66,13 +67,14 @@ class Database:
     def __init__(self, place: str | Path, *, schema: "Callable[[], Schema] | None" = None) -> None:
         self.url = str(place) if "://" in str(place) else f"sqlite:///{place}"
         self.path = sqlite_path(self.url)
-        self.on_replaced: list[Callable[[Connection], None]] = []
-        """Called in a transaction when a lost or damaged file was begun anew."""
+        self.on_begun: list[Callable[[Connection], None]] = []
+        """Called in a transaction when a file was begun, the first time or anew."""
         self._make_schema = schema
         self._engine: Engine | None = None
         self._identity: Identity | None = None
         self._opening = native_lock()
         self._trouble = ""
+        self._next_aside_at = 0.0
         self._events: list[str] = []
 
     def read(self, work: Work[T], *, patience_s: float = PATIENCE_S) -> T:
@@ -183,9 +185,9 @@ class Database:
             fresh = self._migrate(engine, schema, self.path)
             if fresh and self._identity is not None:
                 self._tell(f"{self.path} was lost: a new one was begun")
-                for hook in self.on_replaced:
-                    with engine.begin() as connection:
-                        hook(connection)
+            for hook in self.on_begun if fresh else ():
+                with engine.begin() as connection:
+                    hook(connection)
             self._identity = _identity(self.path)
         return engine
 
@@ -219,6 +221,9 @@ class Database:
             now = _identity(self.path)
             if now is None or self._identity not in (None, now):
                 return
+            if time.monotonic() < self._next_aside_at:
+                return  # a disk that ruins every new file shall not be filled with them
+            self._next_aside_at = time.monotonic() + ASIDE_EVERY_S
             self._identity = now  # what comes now is a replacement
             aside = f"{self.path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
             for suffix in SUFFIXES:

@@ -27,6 +27,7 @@ from kiroproxy.ledger.keys import (
     new_secret,
     save_copy,
 )
+from kiroproxy.ledger.threads import in_thread
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -193,7 +194,7 @@ class KeyBook:
             return work(connection), _read(connection)
 
         result, after = self._database.write(marked)
-        save_copy(copy_path(self._database), after)
+        in_thread(lambda: save_copy(copy_path(self._database), after))
         return result
 
 

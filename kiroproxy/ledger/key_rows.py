@@ -1,6 +1,6 @@
 """Client keys as rows of the database, and back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -65,7 +65,7 @@ def read_snapshot(connection: Connection, known: int | None) -> Snapshot | None:
     )
 
 
-def write_used(connection: Connection, rows: list[Mapping[str, object]]) -> None:
+def write_used(connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
     """Note when keys were last used; an older time never replaces a newer one."""
     table = tables.client_keys
     at: BindParameter[int] = bindparam("now")
@@ -75,7 +75,7 @@ def write_used(connection: Connection, rows: list[Mapping[str, object]]) -> None
         .where(or_(table.c.last_used_at.is_(None), table.c.last_used_at < at))
         .values(last_used_at=at)
     )
-    connection.execute(statement, rows)
+    connection.execute(statement, list(rows))
 
 
 def restore(connection: Connection, kept: Snapshot) -> None:

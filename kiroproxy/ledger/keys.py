@@ -20,7 +20,7 @@ import string
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ import msgspec
 from kiroproxy.errors import ConfigError, DatabaseError, NotAllowed, NotAuthenticated
 from kiroproxy.ledger.budgets import NO_BUDGETS, Budgets
 from kiroproxy.ledger.database import Database
+from kiroproxy.ledger.threads import in_thread
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -206,7 +207,7 @@ class KeyRing:
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._pid = 0
-        database.on_replaced.append(self._restore)
+        database.on_begun.append(self._restore)
 
     def find(self, secret: str) -> ClientKey | None:
         """The key with this secret, None if there is none; notes its use.
@@ -271,30 +272,49 @@ class KeyRing:
         """Read the keys if they have changed."""
         known = self._snapshot.mark if self._snapshot is not None else None
         try:
-            fresh = self._database.read(
-                lambda connection: read_snapshot(connection, known), patience_s=LOOK_PATIENCE_S
-            )
+            fresh = self._read(known)
+            if fresh is not None and known is not None and fresh.mark < known:
+                # marks never go back: somebody without our copy has begun the file anew
+                self._database.write(self._restore, patience_s=LOOK_PATIENCE_S)
+                fresh = self._read(None)
         except (DatabaseError, ConfigError) as error:
             if not self._trouble:
                 log.warning("client keys cannot be read, the last copy serves: %s", error)
             self._trouble = f"client keys may be out of date: {error}"
             if self._snapshot is None:
-                self._snapshot = load_copy(self._copy)
+                self._snapshot = in_thread(lambda: load_copy(self._copy))
         else:
             self._trouble = ""
             if fresh is not None:
                 self._snapshot = fresh
-                save_copy(self._copy, fresh)
+                in_thread(lambda: save_copy(self._copy, fresh))
         self._looked.set()
+
+    def _read(self, known: int | None) -> Snapshot | None:
+        def work(connection: "Connection") -> Snapshot | None:
+            from kiroproxy.ledger import key_rows
+
+            fresh = key_rows.read_snapshot(connection, known)
+            if fresh is not None:
+                _ = fresh.by_hash, fresh.by_id  # arranged here, in the thread
+            return fresh
+
+        return self._database.read(work, patience_s=LOOK_PATIENCE_S)
 
     def _write_used(self) -> None:
         used, self._used = self._used, {}
         self._wrote_used_at = time.monotonic()
         if not used:
             return
-        rows = [{"key": id_, "now": int(at * 1000)} for id_, at in used.items()]
+
+        def work(connection: "Connection") -> None:
+            from kiroproxy.ledger import key_rows
+
+            rows = [{"key": id_, "now": int(at * 1000)} for id_, at in used.items()]
+            key_rows.write_used(connection, rows)
+
         try:
-            self._database.write(lambda connection: write_used(connection, rows))
+            self._database.write(work)
         except (DatabaseError, ConfigError):
             self._used = used | self._used
 
@@ -306,20 +326,6 @@ class KeyRing:
 
             key_rows.restore(connection, kept)
             log.warning("%d client keys were restored", len(kept.keys))
-
-
-def read_snapshot(connection: "Connection", known: int | None) -> Snapshot | None:
-    """All keys; None if the mark is still the `known` one."""
-    from kiroproxy.ledger import key_rows
-
-    return key_rows.read_snapshot(connection, known)
-
-
-def write_used(connection: "Connection", rows: Iterable[Mapping[str, object]]) -> None:
-    """Note when keys were last used."""
-    from kiroproxy.ledger import key_rows
-
-    key_rows.write_used(connection, list(rows))
 
 
 # ---- the file beside the database ----------------------------------------------------------

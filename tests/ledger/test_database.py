@@ -37,7 +37,7 @@ def test_nothing_is_imported_before_it_is_needed() -> None:
     code = (
         "import sys, kiroproxy.ledger\n"
         "import pkgutil, importlib\n"
-        "late = {'tables', 'schema', 'statements', 'key_rows'}\n"
+        "late = {'tables', 'schema', 'statements', 'key_rows', 'usage_rows'}\n"
         "for one in pkgutil.iter_modules(kiroproxy.ledger.__path__):\n"
         "    if one.name not in late: importlib.import_module('kiroproxy.ledger.' + one.name)\n"
         "assert 'sqlalchemy' not in sys.modules\n"
@@ -135,12 +135,12 @@ def test_a_deleted_file_is_begun_anew(path: Path) -> None:
     database.write(move)
     assert other.read(value) == 1
     seen: list[int] = []
-    database.on_replaced.append(lambda connection: seen.append(value(connection)))
+    database.on_begun.append(lambda connection: seen.append(value(connection)))
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     database.write(move)
     assert database.read(value) == other.read(value) == 1
-    assert seen == [0]
+    assert seen == [0], "and not for the other one"
     assert database.problems() == [f"{path} was lost: a new one was begun"]
 
 
@@ -165,7 +165,7 @@ def test_a_corrupt_file_is_kept_aside(path: Path, known: bool) -> None:
         path.parent.mkdir()
     path.write_bytes(b"no database" * 1000)
     replaced: list[int] = []
-    database.on_replaced.append(lambda connection: replaced.append(1))
+    database.on_begun.append(lambda connection: replaced.append(1))
     database.write(move)
     assert database.read(value) == other.read(value) == 1
     (aside,) = path.parent.glob("*.corrupt-*")

@@ -217,7 +217,7 @@ def test_the_last_copy_serves_while_the_database_is_locked(path: Path) -> None:
     ring.close()
 
 
-@pytest.mark.parametrize("harm", ["garbage", "deleted"])
+@pytest.mark.parametrize("harm", ["garbage", "deleted", "begun by others"])
 def test_keys_outlive_their_database(path: Path, harm: str) -> None:
     database = Database(path)
     book = KeyBook(database)
@@ -229,6 +229,8 @@ def test_keys_outlive_their_database(path: Path, harm: str) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     if harm == "garbage":
         path.write_bytes(b"garbage" * 2000)
+    elif harm == "begun by others":
+        assert KeyBook(Database(path)).all() == []
     ring.look()
     assert ring.find(made.secret)
     assert [one.name for one in KeyBook(Database(path)).all()] == ["ci"]
