@@ -56,11 +56,12 @@ def read_snapshot(connection: Connection, known: int | None) -> Snapshot | None:
     mark = read_mark(connection)
     if mark == known:
         return None
-    rows = connection.execute(select(tables.client_keys))
+    table = tables.client_keys
+    rows = connection.execute(select(table).order_by(table.c.created_at, table.c.id))
     budgets = connection.execute(select(tables.group_budgets))
     return Snapshot(
         mark,
-        tuple(sorted(map(parse_row, rows), key=lambda key: (build_row(key)["created_at"], key.id))),
+        tuple(map(parse_row, rows)),
         {one.name: msgspec.json.decode(one.budgets, type=Budgets) for one in budgets},
     )
 
