@@ -377,6 +377,10 @@ class Runtime(SharedDatabase):
 
         self._transaction(work, None)
 
+    def drop_counters(self, kept: Iterable[str]) -> None:
+        """Forget what was counted in all periods but these."""
+        self._transaction(lambda db: gates.drop_counters(db, kept), None)
+
     def leave_queue(self, waiter: int) -> None:
         """Give up a place in the queue."""
 

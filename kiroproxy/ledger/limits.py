@@ -105,6 +105,10 @@ class Limits:
         )
         self._caught_up = True
 
+    def tidy(self) -> None:
+        """Forget counters of days and months that are long over; once in a while."""
+        self.runtime.drop_counters(kept_periods(self.clock()))
+
     def standings(self, key: ClientKey | None, group: str) -> dict[str, list[Standing]]:
         """How the budgets of a key and of a group stand, by `key` and `group`."""
         now = self.clock()

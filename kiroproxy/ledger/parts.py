@@ -36,6 +36,10 @@ class Ledger:
         self.keys.start()
         self.usage.start()
 
+    def housekeep(self) -> None:
+        """Once in a while, by any worker."""
+        self.limits.tidy()
+
     def close(self) -> None:
         """Write what is left; the process ends."""
         self.keys.close()

@@ -11,7 +11,7 @@ import msgspec
 
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.gate import Counter
-from kiroproxy.ledger.budgets import NANO
+from kiroproxy.ledger.budgets import NANO, burn_per_day
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.limits import credit_counters, tokens_counter
 from kiroproxy.ledger.usage import UsageRow
@@ -231,6 +231,20 @@ class UsageReader:
             return [_total(row._mapping, by) for row in connection.execute(query)]
 
         return self._database.read(work)
+
+    def burn_rates(self, now: datetime, days: int = 7) -> dict[int, float]:
+        """Credits a day of each credential, from its last days; for `budgets.outlook`."""
+        since = now - timedelta(days=days)
+        spent: dict[int, float] = {}
+        began: dict[int, datetime] = {}
+        for one in self.series("hour", Asked(since, now), ["credential_id"]):
+            id_ = one.by["credential_id"]
+            spent[id_] = spent.get(id_, 0.0) + one.credits
+            began.setdefault(id_, one.start or since)
+        return {
+            id_: burn_per_day(credits, (now - began[id_]).total_seconds())
+            for id_, credits in spent.items()
+        }
 
     def counters(self, since: datetime, until: datetime) -> dict[Counter, int]:
         """What `Limits.catch_up` asks for: whole days from the roll-ups, the last from the rows."""

@@ -252,3 +252,34 @@ def test_the_hub_is_never_stalled(path: Path) -> None:
     )
     assert done.stderr == ""
     assert float(done.stdout) < 0.05
+
+
+FORKED = """
+import gevent.monkey
+gevent.monkey.patch_all()
+import os, sys
+from kiroproxy.ledger.database import Database
+from kiroproxy.ledger.statements import move_mark
+database = Database(sys.argv[1])
+database.open()
+for _ in range(2):
+    if os.fork() == 0:
+        for _ in range(20):
+            database.write(lambda connection: move_mark(connection, "m"), patience_s=20)
+        os._exit(0)
+codes = [os.wait()[1] for _ in range(2)]
+database.write(lambda connection: move_mark(connection, "m"))
+print(codes)
+"""
+
+
+def test_workers_may_go_on_with_what_their_master_opened(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORKED, str(path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("[0, 0]\n", "")
+    assert Database(path).read(value) == 41

@@ -201,6 +201,18 @@ def test_what_was_used_before_is_added_once(path: Path, now: list[datetime]) -> 
         one_of.runtime.close()
 
 
+def test_old_counters_are_forgotten(limits: Limits, now: list[datetime]) -> None:
+    entered(limits, key(output_tokens_per_day=9)).leave(output_tokens=5)
+    limits.runtime.settle()
+    limits.tidy()
+    assert limits.output_tokens_today("k1") == 5
+    before = now[0]
+    now[0] += timedelta(days=40)
+    limits.tidy()
+    now[0] = before
+    assert limits.output_tokens_today("k1") == 0
+
+
 @pytest.mark.parametrize("content", [b"garbage" * 1000, None])
 def test_a_broken_database_lets_everyone_pass(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "runtime.db"

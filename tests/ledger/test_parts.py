@@ -55,6 +55,7 @@ def test_a_restart_remembers_what_was_used(tmp_path: Path) -> None:
     entrance.enter()
     assert "0.50 of 0.5 credits" in entrance.warnings()[0]
     entrance.leave()
+    ledger.housekeep()
     request(ledger, secret, 30)
     with pytest.raises(LimitExceeded, match="output tokens a day"):
         request(ledger, secret, 1)

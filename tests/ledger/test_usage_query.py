@@ -141,6 +141,13 @@ def test_what_limits_begin_with(reader: UsageReader) -> None:
     assert counts[("credits group default", "2026-11")] == 10 * 10**8
 
 
+def test_burn_rates(reader: UsageReader) -> None:
+    """Five requests of each credential at 0.1; the first hour of all of them began at 23:00."""
+    rates = reader.burn_rates(datetime(2026, 11, 21, 11, tzinfo=UTC))
+    assert {id_: round(rate, 6) for id_, rate in rates.items()} == dict.fromkeys(range(4), 1.0)
+    assert reader.burn_rates(datetime(2027, 1, 1, tzinfo=UTC)) == {}
+
+
 @pytest.mark.parametrize("page", [7, 1000])
 def test_exports(reader: UsageReader, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader.after.__func__, "__defaults__", (page,))  # type: ignore[attr-defined]
