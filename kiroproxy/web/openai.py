@@ -234,6 +234,7 @@ def _answer(
             folded,
             DisconnectWatcher(request.environ),
             account,
+            parts.answers.begin(),
         )
     except Exception as error:
         g.account = account, error

@@ -19,6 +19,7 @@ from kiroproxy.upstream.count_api import CountApi
 from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import Balances
+from kiroproxy.web.draining import Answers
 from kiroproxy.web.response_store import ResponseStore
 
 EXTENSION = "kiroproxy"
@@ -42,6 +43,7 @@ class Services:
     timing: Timing
     responses: ResponseStore
     calibration: Calibration = field(default_factory=Calibration)
+    answers: Answers = field(default_factory=Answers)
     readiness: list[Callable[[], str | None]] = field(default_factory=list)
     """Each gives a reason for not being ready, or None."""
 

@@ -107,7 +107,8 @@ def _answer(conversation: Conversation, account: Account, *, held: bool) -> Resp
         return response
 
     watcher = DisconnectWatcher(request.environ)
-    return answer(begin, writer if conversation.stream else None, fold, watcher, account)
+    work = parts.answers.begin()
+    return answer(begin, writer if conversation.stream else None, fold, watcher, account, work)
 
 
 def _session_header() -> str:

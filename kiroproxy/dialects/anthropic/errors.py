@@ -37,6 +37,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     e.ServerFault: (502, "api_error"),
     e.UpstreamError: (502, "api_error"),
     e.EventStreamError: (502, "api_error"),
+    e.ServerStopping: (529, "overloaded_error"),
     e.ConfigError: (500, "api_error"),
     e.KiroProxyError: (500, "api_error"),
 }
