@@ -33,8 +33,9 @@ class Writer(Protocol):
 class Account:
     """Measures one request, and says how it ended, once."""
 
-    def __init__(self, route: str, *, stream: bool, model: str) -> None:
+    def __init__(self, route: str, *, stream: bool, model: str, client: str = "") -> None:
         self._route = route
+        self._client = client
         self._stream = stream
         self._model = model
         self._began = time.monotonic()
@@ -63,6 +64,7 @@ class Account:
             "request",
             route=self._route,
             model=self._model,
+            client=self._client,
             status=status,
             ending=ending,
             first_event_s=None if self._first is None else round(self._first, 4),
