@@ -90,6 +90,10 @@ class Proxy:
         self.tracebacks_allowed = tracebacks_allowed
         self.unix_socket: str | None = None
         """Where it listens, if not on its port."""
+        self.popen: dict[str, Any] = {}
+        """How its process is started otherwise: directory, user."""
+        self.environment: dict[str, str] | None = None
+        """All of its environment, if it is not to be made here."""
         self._place = place
         self._log_path = place / "proxy.log"
         self._command = command or gunicorn_command(app)
@@ -122,8 +126,8 @@ class Proxy:
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
-                cwd=self._place,
-                env=clean_environment(**environ | self._environ),
+                **{"cwd": self._place} | self.popen,
+                env=self.environment or clean_environment(**environ | self._environ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,6 +12,7 @@ from kiroproxy import __version__
 from kiroproxy.cli.base import Group
 from kiroproxy.cli.config import config
 from kiroproxy.cli.demo import demo
+from kiroproxy.cli.health import health
 from kiroproxy.cli.init import init
 from kiroproxy.cli.serve import serve
 from kiroproxy.cli.simulate import simulate
@@ -20,7 +21,7 @@ from kiroproxy.cli.version import version
 if TYPE_CHECKING:
     from flask import Flask
 
-COMMANDS: tuple[click.Command, ...] = (serve, init, config, simulate, demo, version)
+COMMANDS: tuple[click.Command, ...] = (serve, init, config, health, simulate, demo, version)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
