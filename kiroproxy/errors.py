@@ -16,6 +16,16 @@ class ConfigError(KiroProxyError):
         self.setting = setting
 
 
+class ServerStopping(KiroProxyError):
+    """The answer took longer than a server that stops or reloads may wait for it."""
+
+    def __init__(
+        self, message: str = "The server is restarting and had to break off: please try again."
+    ) -> None:
+        """There is nothing to tell but what to do."""
+        super().__init__(message)
+
+
 # ---- the caller's doing --------------------------------------------------------------------
 
 

@@ -38,6 +38,11 @@ HOUSEKEEPING_S = 20.0
 """Well below the five minutes in which a token that ages must be renewed (S101)."""
 DRAIN_S = 40
 """Longer than a refresh may take: 5 s to connect, 30 s to answer."""
+KILL_S = 3
+"""After `gracefulTimeoutSec`, until a worker kills what has not taken its end yet (worker.py)."""
+STOP_MARGIN_S = KILL_S + DRAIN_S
+"""A stopping server is gone so many seconds after `gracefulTimeoutSec`: whoever stops it with a
+time limit of its own (systemd, a container engine) must wait for longer."""
 PACKAGED_CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
 
 Hook = Callable[..., None]
@@ -49,6 +54,8 @@ class _Master:
 
     config: Config | None = None
     lock: filelock.BaseFileLock | None = None
+    outdated: int = 0
+    """Workers up to this age were there before the last reload, and only finish what they have."""
 
 
 _master = _Master()
@@ -123,7 +130,7 @@ def gunicorn_settings() -> dict[str, Any]:
         "proc_name": "kiroproxy",
         "bind": bind_address(config),
         "workers": config.workers,
-        "worker_class": "gevent",
+        "worker_class": "kiroproxy.worker.Worker",
         # A stream holds its connection for minutes: the default of 1000 is soon used up.
         "worker_connections": config.worker_connections,
         # Also the deadline of request headers under gevent (Q4); above nginx's 60 s upstream
@@ -131,8 +138,8 @@ def gunicorn_settings() -> dict[str, Any]:
         "keepalive": 75,
         # A slow stream does not trip it, a hub that is stuck does (Q5).
         "timeout": 120,
-        # A stream that outlives it ends by GreenletExit (Q6).
-        "graceful_timeout": config.graceful_timeout_sec,
+        # How long the master waits for its workers when it stops; theirs is set after the fork.
+        "graceful_timeout": config.graceful_timeout_sec + STOP_MARGIN_S,
         # gunicorn 27 would open one beside the server (Q9).
         "control_socket_disable": True,
         # The heartbeat file must not wait for a busy disk.
@@ -142,6 +149,8 @@ def gunicorn_settings() -> dict[str, Any]:
         "loglevel": {"warn": "warning"}.get(config.log_level, config.log_level),
         "on_starting": on_starting,
         "when_ready": when_ready,
+        "on_reload": on_reload,
+        "pre_exec": pre_exec,
         "post_fork": post_fork,
         "child_exit": child_exit,
         "worker_exit": worker_exit,
@@ -283,15 +292,45 @@ def _guard_reload(server: Any) -> None:
         except ConfigError as error:
             server.log.error("not reloaded, the running configuration stays: %s", error)
             return
-        reload()
+        try:
+            reload()
+        finally:
+            if _master.config is not None:
+                limit_s = _master.config.graceful_timeout_sec + STOP_MARGIN_S
+                server.cfg.set("graceful_timeout", limit_s)
 
     server.reload = checked_reload
 
 
 @survivable
+def on_reload(server: Any) -> None:
+    """Keep the master from waiting for the workers that it replaces.
+
+    gunicorn waits to spare them a second TERM, which ours do not mind; meanwhile it would neither
+    replace a worker that dies nor hear that it is to stop.
+    """
+    _master.outdated = server.worker_age
+    server.cfg.set("graceful_timeout", 0)
+
+
+@survivable
+def pre_exec(server: Any) -> None:
+    """Let an upgrade in place (USR2) start as this one was started, by `python -m gunicorn`.
+
+    gunicorn would run its own `__main__.py`, whose directory then hides Python's `http`.
+    """
+    args = server.START_CTX["args"]
+    if Path(args[1]).name == "__main__.py":
+        args[1:2] = ["-m", "gunicorn"]
+
+
+@survivable
 def post_fork(server: Any, worker: Any) -> None:
-    """The worker imports the application next, which makes no garbage either."""
+    """Give the worker its time limits; it imports next, which makes no garbage either (gc)."""
     gc.disable()
+    if _master.config is not None:
+        worker.grace_s = _master.config.graceful_timeout_sec
+        worker.cfg.set("graceful_timeout", _master.config.graceful_timeout_sec + KILL_S)
 
 
 @survivable
@@ -334,7 +373,15 @@ def worker_exit(server: Any, worker: Any) -> None:
 
 @survivable
 def child_exit(server: Any, worker: Any) -> None:
-    """Take a dead worker's gauges out of the sums."""
+    """Take a dead worker's gauges out of the sums, and see that enough are left."""
     from prometheus_client import multiprocess
 
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+    _replace(server)
+
+
+def _replace(server: Any) -> None:
+    """Start a worker where gunicorn would not: it counts those that only finish their answers."""
+    serving = sum(one.age > _master.outdated for one in server.WORKERS.values())
+    if server.LISTENERS and serving < server.num_workers <= len(server.WORKERS):
+        server.spawn_worker()

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+import pytest
 
 from kiroproxy.config import PATHS, SETTINGS
 
@@ -35,6 +38,20 @@ def clean_environment(**more: str) -> dict[str, str]:
     ours |= {variable for variable, _ in PATHS.values()} | {"PROMETHEUS_MULTIPROC_DIR"}
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | more
+
+
+def require_tool(name: str, package: str | None = None) -> str:
+    """The path of a system tool; the test is skipped without it, but not in CI, which installs it.
+
+    `.ci/run` sets `KIROPROXY_CI_TOOLS` when it could install them.
+    """
+    places = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    found = shutil.which(name, path=places)
+    if found is None:
+        reason = f"{name} is not installed: apt-get install {package or name}"
+        assert "KIROPROXY_CI_TOOLS" not in os.environ, reason
+        pytest.skip(reason)
+    return found
 
 
 def gunicorn_command(app: str = "wsgi:app") -> list[str]:
@@ -71,6 +88,12 @@ class Proxy:
         self.config_path = place / "config.json"
         self.credentials_path = place / "credentials.json"
         self.tracebacks_allowed = tracebacks_allowed
+        self.unix_socket: str | None = None
+        """Where it listens, if not on its port."""
+        self.popen: dict[str, Any] = {}
+        """How its process is started otherwise: directory, user."""
+        self.environment: dict[str, str] | None = None
+        """All of its environment, if it is not to be made here."""
         self._place = place
         self._log_path = place / "proxy.log"
         self._command = command or gunicorn_command(app)
@@ -103,8 +126,8 @@ class Proxy:
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
                 self._command,
-                cwd=self._place,
-                env=clean_environment(**environ | self._environ),
+                **{"cwd": self._place} | self.popen,
+                env=self.environment or clean_environment(**environ | self._environ),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -134,6 +157,10 @@ class Proxy:
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline and self.process.poll() is None:
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+            if self.unix_socket:
+                connection.sock = socket.socket(socket.AF_UNIX)
+                with contextlib.suppress(OSError):
+                    connection.sock.connect(self.unix_socket)
             with contextlib.closing(connection), contextlib.suppress(OSError):
                 connection.request("GET", "/health")
                 if connection.getresponse().status == 200:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from gunicorn.config import Config as GunicornConfig
 
 from kiroproxy import serving
 from kiroproxy.config import Config, load_config
@@ -55,16 +56,17 @@ class Log:
 
 
 def fake_server(**facts: Any) -> Any:
-    return SimpleNamespace(log=Log(), **{"master_pid": 0, "reload": lambda: None} | facts)
+    standard = {"master_pid": 0, "reload": lambda: None, "cfg": GunicornConfig(), "worker_age": 0}
+    return SimpleNamespace(log=Log(), **standard | facts)
 
 
 def test_settings_follow_the_configuration(home: Path) -> None:
     """Q4 to Q9."""
     settings = serving.gunicorn_settings()
     assert settings["bind"] == "127.0.0.1:1234"
-    assert settings["worker_class"] == "gevent"
+    assert settings["worker_class"] == "kiroproxy.worker.Worker"
     assert (settings["workers"], settings["worker_connections"]) == (2, 10000)
-    assert settings["graceful_timeout"] == 600
+    assert settings["graceful_timeout"] == 600 + serving.STOP_MARGIN_S
     assert settings["control_socket_disable"] is True
     assert settings["loglevel"] == "info"
     assert settings["timeout"] > 7
@@ -72,8 +74,6 @@ def test_settings_follow_the_configuration(home: Path) -> None:
 
 def test_gunicorn_accepts_every_setting(home: Path) -> None:
     """An unknown name would be dropped silently."""
-    from gunicorn.config import Config as GunicornConfig
-
     accepted = GunicornConfig()
     for name, value in serving.gunicorn_settings().items():
         accepted.set(name, value)
@@ -236,6 +236,51 @@ def test_reload_with_a_broken_configuration_keeps_the_old_one(home: Path) -> Non
     assert reloads == [1]
 
 
+def test_a_reload_does_not_wait_for_the_old_workers(home: Path) -> None:
+    """Else a stop, or a worker's death, would go unheard for as long as a stream lasts."""
+    serving.gunicorn_settings()
+    limits: list[int] = []
+    cfg = GunicornConfig()
+    server = fake_server(cfg=cfg, worker_age=2)
+    server.reload = lambda: (serving.on_reload(server), limits.append(cfg.graceful_timeout))
+    serving.when_ready(server)
+    server.reload()
+    assert limits == [0]
+    assert cfg.graceful_timeout == 600 + serving.STOP_MARGIN_S
+    worker = SimpleNamespace(cfg=cfg)
+    gc_was_on = serving.gc.isenabled()
+    serving.post_fork(server, worker)
+    if gc_was_on:
+        serving.gc.enable()
+    assert worker.grace_s == 600
+    assert cfg.graceful_timeout == 600 + serving.KILL_S
+
+
+@pytest.mark.parametrize(
+    ("ages", "listeners", "started"),
+    [
+        ([1, 2, 4], ["a socket"], 1),  # one of two new ones is gone, the old ones finish
+        ([1, 2, 3, 4], ["a socket"], 0),
+        ([1, 4], ["a socket"], 1),
+        ([4], ["a socket"], 0),  # gunicorn sees this itself
+        ([1, 2, 4], [], 0),  # the server stops
+    ],
+)
+def test_a_dead_worker_is_replaced_while_old_ones_finish(
+    home: Path, ages: list[int], listeners: list[str], started: int
+) -> None:
+    serving._master.outdated = 2
+    spawned: list[int] = []
+    server = fake_server(
+        WORKERS={age: SimpleNamespace(age=age) for age in ages},
+        LISTENERS=listeners,
+        num_workers=2,
+        spawn_worker=lambda: spawned.append(1),
+    )
+    serving._replace(server)
+    assert len(spawned) == started
+
+
 def test_read_only_credentials_do_not_prevent_a_start(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,7 +328,7 @@ print(settings["worker_class"], socket.socket.__module__, ssl.SSLContext.__modul
         cwd=home,
     )
     assert done.stderr == ""
-    assert done.stdout.splitlines() == ["[]", "gevent gevent._socket3 gevent.ssl"]
+    assert done.stdout.splitlines() == ["[]", "kiroproxy.worker.Worker gevent._socket3 gevent.ssl"]
 
 
 @pytest.mark.flow

@@ -18,6 +18,7 @@ from kiroproxy.cli.demo import demo
 from kiroproxy.cli.doctor import doctor
 from kiroproxy.cli.explain import explain
 from kiroproxy.cli.groups import groups
+from kiroproxy.cli.health import health
 from kiroproxy.cli.init import init
 from kiroproxy.cli.kiro2api import OLDER_SET
 from kiroproxy.cli.login import login
@@ -43,6 +44,7 @@ COMMANDS: tuple[click.Command, ...] = (
     simulate,
     demo,
     doctor,
+    health,
     completion,
     version,
     *OLDER_SET,

@@ -43,6 +43,7 @@ TABLE: Mapping[type[Exception], tuple[int, str, str | None]] = {
     e.UpstreamError: (502, SERVER, "upstream_error"),
     e.EventStreamError: (502, SERVER, "upstream_error"),
     e.DatabaseError: (503, SERVER, "service_unavailable"),
+    e.ServerStopping: (503, SERVER, "service_unavailable"),
     e.ConfigError: (500, SERVER, SERVER),
     e.KiroProxyError: (500, SERVER, SERVER),
 }

@@ -28,8 +28,14 @@ from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import ReplySource, open_reply
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import services
-from kiroproxy.web.streaming import Account, Writer, answer
-from kiroproxy.web.v1 import PREFIXES, SESSION_HEADERS, authenticated_body, json_response
+from kiroproxy.web.streaming import Writer, answer
+from kiroproxy.web.v1 import (
+    PREFIXES,
+    SESSION_HEADERS,
+    authenticated_body,
+    json_response,
+    open_account,
+)
 
 T = TypeVar("T")
 
@@ -216,7 +222,7 @@ def _answer(
     writer: Callable[[ReplySource], Writer],
     fold: Callable[[list[ReplyEvent]], dict[str, Any]],
 ) -> Response:
-    account = Account(str(request.url_rule), stream=conversation.stream, model=conversation.model)
+    account = open_account(conversation)
     parts = services()
 
     def folded(events: list[ReplyEvent]) -> Response:
@@ -234,6 +240,7 @@ def _answer(
             folded,
             DisconnectWatcher(request.environ),
             account,
+            parts.answers.begin(),
         )
     except Exception as error:
         g.account = account, error

@@ -20,6 +20,7 @@ from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import Balances
+from kiroproxy.web.draining import Answers
 from kiroproxy.web.response_store import ResponseStore
 
 EXTENSION = "kiroproxy"
@@ -44,6 +45,7 @@ class Services:
     timing: Timing
     responses: ResponseStore
     calibration: Calibration = field(default_factory=Calibration)
+    answers: Answers = field(default_factory=Answers)
     readiness: list[Callable[[], str | None]] = field(default_factory=list)
     """Each gives a reason for not being ready, or None."""
 

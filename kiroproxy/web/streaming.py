@@ -8,7 +8,9 @@ from flask import Response
 
 from kiroproxy import observability as obs
 from kiroproxy.conversation import Failed, ReplyEvent, Stop
+from kiroproxy.errors import ServerStopping
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
+from kiroproxy.web.draining import TimeIsUp, Work
 from kiroproxy.web.replies import ReplySource
 
 SSE_HEADERS = {
@@ -31,8 +33,9 @@ class Writer(Protocol):
 class Account:
     """Measures one request, and says how it ended, once."""
 
-    def __init__(self, route: str, *, stream: bool, model: str) -> None:
+    def __init__(self, route: str, *, stream: bool, model: str, client: str = "") -> None:
         self._route = route
+        self._client = client
         self._stream = stream
         self._model = model
         self._began = time.monotonic()
@@ -61,6 +64,7 @@ class Account:
             "request",
             route=self._route,
             model=self._model,
+            client=self._client,
             status=status,
             ending=ending,
             first_event_s=None if self._first is None else round(self._first, 4),
@@ -81,11 +85,13 @@ class SseBody:
         writer: Writer,
         watcher: DisconnectWatcher,
         account: Account,
+        work: Work,
     ) -> None:
         self._stream = stream
         self._writer = writer
         self._watcher = watcher
         self._account = account
+        self._work = work
         self._last: ReplyEvent | None = None
         self._greeting = stream.held
         """A held answer begins with a ping at once (design 4)."""
@@ -98,7 +104,8 @@ class SseBody:
             self._greeting = False
             return self._writer.ping()
         try:
-            batch = next(self._stream)
+            with self._work:
+                batch = next(self._stream)
             if batch is None:
                 return self._writer.ping()
             self._account.first_event()
@@ -106,13 +113,23 @@ class SseBody:
             return self._writer.feed(batch)
         except StopIteration:
             raise
+        except TimeIsUp:
+            return self._break_off()
         except Exception as error:  # a bug of ours: the connection breaks, and the log says why
             self._last = Failed(error)
             raise
 
+    def _break_off(self) -> bytes:
+        """The dialect's error as the last event; upstream is closed by `close`."""
+        if type(self._last) in (Stop, Failed):  # it had come to its end by itself
+            raise StopIteration
+        self._last = Failed(ServerStopping())
+        return self._writer.feed([self._last])
+
     def close(self) -> None:
         """Close upstream, give the credential back, say how it ended."""
         self._watcher.stop()
+        self._work.done()
         last = self._last
         if type(last) is Failed:
             self._stream.error = last.error
@@ -141,6 +158,7 @@ def answer(
     fold: Callable[[list[ReplyEvent]], Response],
     watcher: DisconnectWatcher,
     account: Account,
+    work: Work,
 ) -> Response:
     """Open the reply and answer, streamed if there is a writer, else folded into one body.
 
@@ -150,12 +168,13 @@ def answer(
     handed_over = False
     watcher.start()
     try:
-        stream = begin()
+        with work:
+            stream = begin()
+            events = [] if stream_with is not None else collect_events(stream)
         if stream_with is not None:
-            body = SseBody(stream, stream_with(stream), watcher, account)
+            body = SseBody(stream, stream_with(stream), watcher, account, work)
             handed_over = True
             return Response(body, headers=SSE_HEADERS, direct_passthrough=True)
-        events = collect_events(stream)
         account.first_event()
         response = fold(events)
         last = events[-1]
@@ -163,9 +182,12 @@ def answer(
         return response
     except Exception:
         raise  # the error handler answers, and ends the account with its status
+    except TimeIsUp:
+        raise ServerStopping from None
     except BaseException as error:
         account.end(499, "client_gone" if isinstance(error, ClientGone) else "stopped")
         raise
     finally:
         if not handed_over:
             watcher.stop()
+            work.done()

@@ -14,6 +14,7 @@ from kiroproxy.dialects.jsontext import dumps
 from kiroproxy.errors import NotFound
 from kiroproxy.kiro.models import Model, listed_models
 from kiroproxy.token_count import estimate_conversation
+from kiroproxy.web.address import client_address
 from kiroproxy.web.auth import require_key
 from kiroproxy.web.body import read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
@@ -66,12 +67,22 @@ def answer_messages(*, held: bool) -> Response:
     """Answer a Messages request; `held` sends nothing but pings until the reply has ended."""
     conversation = translated(authenticated_body(), load_messages)
     conversation.session = conversation.session or _session_header()
-    account = Account(str(request.url_rule), stream=conversation.stream, model=conversation.model)
+    account = open_account(conversation)
     try:
         return _answer(conversation, account, held=held)
     except Exception as error:
         g.account = account, error
         raise
+
+
+def open_account(conversation: Conversation) -> Account:
+    """Begin to measure the running request."""
+    return Account(
+        str(request.url_rule),
+        stream=conversation.stream,
+        model=conversation.model,
+        client=client_address(request, services().config),
+    )
 
 
 def translated(
@@ -107,7 +118,8 @@ def _answer(conversation: Conversation, account: Account, *, held: bool) -> Resp
         return response
 
     watcher = DisconnectWatcher(request.environ)
-    return answer(begin, writer if conversation.stream else None, fold, watcher, account)
+    work = parts.answers.begin()
+    return answer(begin, writer if conversation.stream else None, fold, watcher, account, work)
 
 
 def _session_header() -> str:

@@ -11,6 +11,7 @@ from werkzeug.test import EnvironBuilder
 from kiroproxy import errors as e
 from kiroproxy.conversation import Failed, ReplyEvent, Stop, TextDelta, Usage
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
+from kiroproxy.web.draining import Answers, TimeIsUp
 from kiroproxy.web.streaming import Account, SseBody, answer, collect_events
 from tests.web.conftest import AUTH, BODY, GOOD, TRAILERS, Counters, Place, text
 
@@ -73,6 +74,7 @@ class Bench:
         self.source = Source(*batches)
         self.watcher = Watcher()
         self.account = Account("/v1/messages", stream=True, model="m")
+        self.answers = Answers()
         self._begin = begin
 
     def answer(self, *, stream: bool, fold: Callable[[Any], Any] = lambda events: events) -> Any:
@@ -90,6 +92,7 @@ class Bench:
             fold,
             cast(DisconnectWatcher, self.watcher),
             self.account,
+            self.answers.begin(),
         )
 
     def body(self) -> SseBody:
@@ -190,6 +193,43 @@ def test_accounts_end_even_if_closing_fails(counters: Counters) -> None:
     with pytest.raises(OSError):
         body.close()
     assert counters.of("requests_in_flight") == 0
+
+
+# ---- time is up ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [[], [[TextDelta("a")]], [None]])
+def test_q6_a_stream_is_broken_off_in_words(counters: Counters, before: list[Any]) -> None:
+    """Also one whose client reads slowly: nothing is thrown into a write."""
+    bench = Bench(*before, [TextDelta("b")], [STOP])
+    body = bench.body()
+    for _ in before:
+        next(body)
+    bench.answers.break_off()
+    gevent.sleep(0)
+    assert list(body) == [b"."], "the dialect's error, and nothing after it"
+    body.close()
+    assert isinstance(bench.source.error, e.ServerStopping)
+    assert bench.source.closed == 1
+    assert len(bench.answers) == 0
+    assert counters.of("reply_endings_total", reason="ServerStopping") == 1
+
+
+def test_q6_a_stream_that_has_ended_ends_well(counters: Counters) -> None:
+    bench = Bench([TextDelta("a"), STOP], TimeIsUp())
+    body = bench.body()
+    assert list(body) == [b"a."]
+    body.close()
+    assert counters.of("reply_endings_total", reason="end_turn") == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_q6_before_the_first_byte_it_is_a_status(counters: Counters, stream: bool) -> None:
+    bench = Bench(begin=TimeIsUp())
+    with pytest.raises(e.ServerStopping):
+        bench.answer(stream=stream)
+    assert len(bench.answers) == 0
+    assert bench.watcher.stopped == 1
 
 
 # ---- whole answers -------------------------------------------------------------------------

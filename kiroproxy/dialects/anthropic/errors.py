@@ -40,6 +40,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     e.UpstreamError: (502, "api_error"),
     e.EventStreamError: (502, "api_error"),
     e.DatabaseError: (503, "api_error"),
+    e.ServerStopping: (529, "overloaded_error"),
     e.ConfigError: (500, "api_error"),
     e.KiroProxyError: (500, "api_error"),
 }

@@ -1,0 +1,248 @@
+"""deploy/nginx.conf, as it stands but for its port and its patience, with Debian's nginx."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.flows.client import body
+from tests.flows.conftest import credential
+from tests.servers import REPOSITORY, Proxy, free_port, require_tool
+from tests.simulation import Simulator
+
+pytestmark = pytest.mark.flow
+
+DEPLOY = REPOSITORY / "deploy"
+MAIN = """
+{user}
+daemon off;
+pid {place}/nginx.pid;
+error_log {place}/error.log info;
+events {{ worker_connections 256; }}
+http {{
+    access_log off;
+    client_body_temp_path {place}/bodies;
+    proxy_temp_path {place}/temp;
+    fastcgi_temp_path {place}/temp;
+    uwsgi_temp_path {place}/temp;
+    scgi_temp_path {place}/temp;
+    include {place}/kiroproxy.conf;
+}}
+"""
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert old in text, f"the tests know {old!r}"
+    return text.replace(old, new)
+
+
+@dataclass
+class Nginx:
+    """A running one; `port` is where clients connect."""
+
+    port: int
+    proxy: Proxy | None = None
+
+    @property
+    def key(self) -> str:
+        return "" if self.proxy is None else self.proxy.key
+
+    def connect(self) -> socket.socket:
+        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+    def head(self, length: int, *lines: str) -> bytes:
+        rows = ["POST /v1/messages HTTP/1.1", "Host: x", f"X-Api-Key: {self.key}", *lines]
+        return "\r\n".join([*rows, f"Content-Length: {length}", "", ""]).encode()
+
+    def send(self, client: socket.socket, *lines: str, stream: bool = True) -> None:
+        data = json.dumps(body(stream=stream)).encode()
+        client.sendall(self.head(len(data), *lines) + data)
+
+
+@contextlib.contextmanager
+def nginx(place: Path, upstream: str, **other: str) -> Iterator[Nginx]:
+    """nginx with the shipped configuration on a free port, in front of `upstream`."""
+    binary = require_tool("nginx")
+    port = free_port()
+    main = replaced((DEPLOY / "nginx.conf").read_text(), "listen 80;", f"listen 127.0.0.1:{port};")
+    main = replaced(main, "    listen [::]:80;\n", "")
+    main = replaced(main, "client_header_timeout 15s", "client_header_timeout 1s")
+    main = replaced(main, "client_body_timeout 30s", "client_body_timeout 1s")
+    for old, new in other.items():
+        main = replaced(main, old, new)
+    (place / "kiroproxy.conf").write_text(main)
+    (place / "kiroproxy-upstream.conf").write_text(upstream)
+    user = "user root;" if os.geteuid() == 0 else ""
+    (place / "nginx.conf").write_text(MAIN.format(place=place, user=user))
+    command = [binary, "-p", str(place), "-e", str(place / "error.log"), "-c", "nginx.conf"]
+    subprocess.run([*command, "-t"], check=True, capture_output=True, timeout=20)
+    process = subprocess.Popen(command)
+    running = Nginx(port)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), running.connect():
+                break
+            assert time.monotonic() < deadline, (place / "error.log").read_text()
+            time.sleep(0.05)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="module", params=["tcp", "unix"])
+def front(
+    request: pytest.FixtureRequest,
+    running_simulator: Simulator,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Nginx]:
+    """nginx before a proxy of two workers."""
+    require_tool("nginx")
+    place = tmp_path_factory.mktemp("nginx")
+    config: dict[str, object] = {"trustedProxies": ["127.0.0.1"], "maxBodyBytes": 64 * 1024 * 1024}
+    upstream = (DEPLOY / f"nginx/upstream-{request.param}.conf").read_text()
+    path = f"unix:{place}/kiroproxy.sock"
+    if request.param == "unix":
+        config |= {"host": path, "trustedProxies": ["unix"]}
+        upstream = replaced(upstream, "unix:/run/kiroproxy/kiroproxy.sock", path)
+    proxy = Proxy(place, config, [credential()], upstream=running_simulator.url)
+    proxy.unix_socket = path.removeprefix("unix:") if request.param == "unix" else None
+    if request.param == "tcp":
+        upstream = replaced(upstream, "127.0.0.1:8990", f"127.0.0.1:{proxy.port}")
+    with proxy, nginx(place, upstream) as running:
+        running.proxy = proxy
+        yield running
+
+
+def read_until(client: socket.socket, text: bytes) -> bytes:
+    seen = b""
+    while text not in seen:
+        data = client.recv(65536)
+        assert data, seen
+        seen += data
+    return seen
+
+
+def test_streams_arrive_frame_by_frame(sim: Simulator, front: Nginx) -> None:
+    words = [f"word{n}" for n in range(8)]
+    steps = [{"each_gated": "go"}, *({"text": word} for word in words), {"context": 1}]
+    sim.script({"steps": steps})
+    sim.gate("go")
+    with front.connect() as client:
+        front.send(client)
+        for word in words:
+            read_until(client, word.encode())
+            sim.gate("go")
+        sim.gate("go", None)
+        read_until(client, b"message_stop")
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_client_that_leaves_closes_upstream(sim: Simulator, front: Nginx, silent: bool) -> None:
+    steps = [{"hang": None}] if silent else [{"text": "hello"}, {"hang": None}]
+    sim.script({"steps": steps})
+    with front.connect() as client:
+        front.send(client)
+        sim.wait_for(streamsOpen=1)
+        if not silent:
+            read_until(client, b"hello")
+        left = time.monotonic()
+    sim.wait_for(streamsOpen=0, timeout_s=3)
+    assert time.monotonic() - left < 1
+
+
+def test_slow_heads_and_bodies_are_cut(sim: Simulator, front: Nginx) -> None:
+    """No worker hears of them."""
+    with front.connect() as slow_head, front.connect() as slow_body:
+        slow_head.sendall(b"POST /v1/messages HTTP/1.1\r\nHost: x\r\n")
+        slow_body.sendall(front.head(1000) + b"{")
+        began = time.monotonic()
+        for client in (slow_head, slow_body):
+            answer = client.recv(65536)
+            assert answer == b"" or b" 408 " in answer.splitlines()[0]
+        assert time.monotonic() - began < 4
+    assert not sim.requests()
+
+
+def test_bodies_over_the_limit_are_refused(front: Nginx) -> None:
+    with front.connect() as client:
+        client.sendall(front.head(33 * 1024 * 1024))
+        assert b" 413 " in client.recv(65536).splitlines()[0]
+    with front.connect() as client:
+        head = front.head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
+        client.sendall(head)
+        chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
+        with contextlib.suppress(OSError):
+            for _ in range(33):
+                client.sendall(chunk)
+        assert b" 413 " in client.recv(65536).splitlines()[0]
+
+
+@pytest.mark.parametrize("forged", [None, "198.51.100.7", "127.0.0.1", "unix"])
+def test_q15_the_log_has_the_real_client(sim: Simulator, front: Nginx, forged: str | None) -> None:
+    assert front.proxy is not None
+    before = len(clients_in(front.proxy.log()))
+    with front.connect() as client:
+        lines = [] if forged is None else [f"X-Forwarded-For: {forged}"]
+        front.send(client, *lines, stream=False)
+        assert b" 200 " in client.recv(65536)
+    deadline = time.monotonic() + 5
+    while len(clients_in(front.proxy.log())) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    # 127.0.0.1 is where this test connects to nginx from; over a unix socket nobody is nearer
+    assert clients_in(front.proxy.log())[before:] == ["127.0.0.1"]
+
+
+def test_q15_without_trusted_proxies_nobody_is_believed(
+    sim: Simulator, proxy: Proxy, tmp_path: Path
+) -> None:
+    direct = Nginx(proxy.port, proxy)
+    before = len(clients_in(proxy.log()))
+    with direct.connect() as client:
+        direct.send(client, "X-Forwarded-For: 198.51.100.7", stream=False)
+        assert b" 200 " in client.recv(65536)
+    deadline = time.monotonic() + 5
+    while len(clients_in(proxy.log())) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert clients_in(proxy.log())[before:] == ["127.0.0.1"]
+
+
+def clients_in(log: str) -> list[str]:
+    lines = [json.loads(line) for line in log.splitlines() if '"event":"request"' in line]
+    return [line["client"] for line in lines]
+
+
+def test_a_request_that_was_sent_is_never_sent_again(tmp_path: Path) -> None:
+    """It would be paid twice. One that could not be sent goes to the next server."""
+    with socket.create_server(("127.0.0.1", 0)) as upstream:
+        upstream.settimeout(10)
+        here = f"127.0.0.1:{upstream.getsockname()[1]}"
+        shipped = (DEPLOY / "nginx/upstream-tcp.conf").read_text()
+        fails = "max_fails=3 fail_timeout=5s;"
+        servers = f"server 127.0.0.1:{free_port()} {fails} server {here} {fails} server {here};"
+        shipped = replaced(shipped, f"\n    server 127.0.0.1:8990 {fails}", f"\n    {servers}")
+        with nginx(tmp_path, shipped) as front:
+            seen = []
+            for _ in range(3):
+                with front.connect() as client:
+                    front.send(client)
+                    connection, _ = upstream.accept()
+                    seen.append(read_until(connection, b"Hello, Claude!"))
+                    connection.close()  # it died with the request in its hands
+                    assert b" 502 " in client.recv(65536).splitlines()[0]
+            upstream.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                upstream.accept()
+    assert len(seen) == 3

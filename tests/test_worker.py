@@ -1,0 +1,74 @@
+"""The worker's own parts; tests/flows/test_reload.py shows it at work, with real signals."""
+
+from collections.abc import Iterator
+
+import gevent
+import pytest
+from gunicorn.config import Config
+from gunicorn.workers.ggevent import GeventWorker
+
+from kiroproxy.worker import IDLE_S, Worker
+
+
+class Log:
+    """Says nothing."""
+
+    def warning(self, *args: object) -> None:
+        """Nor here."""
+
+
+@pytest.fixture
+def one() -> Iterator[Worker]:
+    """A worker that was not forked."""
+    cfg = Config()
+    cfg.set("keepalive", 75)
+    cfg.set("graceful_timeout", 1)
+    made = Worker(1, 0, [], None, 30, cfg, Log())
+    made.wsgi = None
+    yield made
+    made.tmp.close()
+
+
+def test_gunicorn_takes_it_for_its_own() -> None:
+    """What this class overrides exists; a new gunicorn that renames it fails here."""
+    assert Worker.__mro__[1] is GeventWorker
+    for name in ("timeout_ctx", "handle_exit", "handle_quit"):
+        assert callable(getattr(GeventWorker, name))
+
+
+def test_connections_are_closed_when_they_were_idle_for_a_while(one: Worker) -> None:
+    ended: list[str] = []
+
+    def connection(name: str) -> None:
+        with one.timeout_ctx():
+            gevent.sleep(30)
+            ended.append("never")
+        ended.append(name)
+
+    old = gevent.spawn(connection, "old")
+    gevent.sleep(0)
+    for waiting in one._waiting:
+        waiting.since -= IDLE_S
+    young = gevent.spawn(connection, "young")
+    gevent.sleep(0)
+    one._close_idle()
+    gevent.sleep(0.01)
+    assert ended == ["old"]
+    assert old.ready()
+    assert not young.ready()
+    one._close_idle(0)
+    young.join(5)
+    assert ended == ["old", "young"]
+    assert not one._waiting
+
+
+def test_a_second_term_starts_no_second_end(one: Worker) -> None:
+    one.grace_s = 0
+    one.handle_exit(15, None)
+    first = one._ending
+    one.handle_exit(15, None)
+    assert one._ending is first
+    assert first is not None
+    first.join(5)
+    assert first.successful()
+    assert not one.alive
