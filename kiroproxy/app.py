@@ -19,6 +19,8 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.ledger.parts import build_ledger
+from kiroproxy.ledger.usage import Retention
 from kiroproxy.observability import configure_logging
 from kiroproxy.relay import Timing
 from kiroproxy.runtime import Runtime
@@ -85,12 +87,14 @@ def build_services(config: Config) -> Services:
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
     book = GroupBook(config.database_path, lambda: store.snapshot().groups)
+    runtime = Runtime(config.state_dir / "runtime.db")
     pool = Pool(
         store,
         build_refresher(config, transport),
-        Runtime(config.state_dir / "runtime.db"),
+        runtime,
         max_concurrent=config.max_concurrent,
         queue_wait_s=config.queue_wait_sec,
+        queue_limit=config.queue_limit,
         cooldown_s=config.cooldown_sec,
         mode=cast(Mode, config.load_balancing_mode),
         groups=book,
@@ -102,6 +106,12 @@ def build_services(config: Config) -> Services:
         pool=pool,
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
         groups=book,
+        ledger=build_ledger(
+            config.database_url,
+            config.state_dir,
+            runtime,
+            retention=Retention(raw_days=config.usage_days),
+        ),
         balances=Balances(pool, accounts),
         sign_ins=SignIns(transport, refresh_settings, accounts, Registry(pool, book), keep=pool),
         search=SearchClient(voice),

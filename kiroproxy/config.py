@@ -359,6 +359,8 @@ class Config:
         600, "for running streams when the server stops or reloads", whole(1)
     )
     queue_wait_sec: float = setting(30, "in the queue, when all credentials are busy", seconds(0))
+    queue_limit: int = setting(256, "requests that may wait; more are refused at once", whole(0))
+    usage_days: int = setting(31, "for which each request's use is kept; 0: for ever", whole(0))
     max_concurrent: int = setting(8, "simultaneous requests of one credential", whole(1))
     cooldown_sec: float = setting(
         30, "rest of a throttled credential", seconds(0), aliases=("cooldown_sec",)

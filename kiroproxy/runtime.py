@@ -26,6 +26,7 @@ from msgspec.structs import replace
 from kiroproxy import gate as gates
 from kiroproxy.gate import Counter, Gate, Passage
 from kiroproxy.shared_db import SharedDatabase, connect
+from kiroproxy.turns import places_ahead
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ CREATE TABLE IF NOT EXISTS leases (
     credential_id INTEGER NOT NULL,
     pid INTEGER NOT NULL,
     started TEXT NOT NULL,
-    at REAL NOT NULL
+    at REAL NOT NULL,
+    client TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS leases_by_credential ON leases (credential_id);
 CREATE TABLE IF NOT EXISTS states (
@@ -73,7 +75,8 @@ CREATE TABLE IF NOT EXISTS waiters (
     lane TEXT NOT NULL,
     pid INTEGER NOT NULL,
     started TEXT NOT NULL,
-    until REAL NOT NULL
+    until REAL NOT NULL,
+    client TEXT NOT NULL
 );
 CREATE TABLE IF NOT EXISTS rates (name TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS lacks (
@@ -130,7 +133,9 @@ class Shared(msgspec.Struct, frozen=True):
     states: Mapping[int, State] = msgspec.field(default_factory=dict)
     pinned: int | None = None
     ahead: int = 0
-    """Requests that have waited for longer."""
+    """Requests that wait and come first (`kiroproxy.turns`)."""
+    waiting: int = 0
+    """All that wait for the same credentials."""
     rate_wait_s: float = 0.0
     """Until the group's rate allows another request."""
 
@@ -160,7 +165,7 @@ class Demand(msgspec.Struct, frozen=True):
     """Who asks to be admitted: for pins, for the queue, and for a group's rate.
 
     `waiter` is the place in the queue that it has already, `until` when it gives up waiting.
-    `gate` is the client key's, which each request passes once.
+    `client` is its key's id, `gate` that key's limits, which each request passes once.
     """
 
     session: str = ""
@@ -169,6 +174,7 @@ class Demand(msgspec.Struct, frozen=True):
     until: float = 0.0
     rate: Rate | None = None
     gate: Gate | None = None
+    client: str = ""
 
 
 NO_DEMAND = Demand()
@@ -275,14 +281,9 @@ class Runtime(SharedDatabase):
                 (demand.session, now - PIN_LIFE_S),
             ).fetchone()
             pinned = row[0] if row else None
-        ahead = 0
-        if demand.lane:
-            before = (demand.lane, demand.waiter or 1 << 62, now)
-            ahead = db.execute(
-                "SELECT count(*) FROM waiters WHERE lane = ? AND id < ? AND until > ?", before
-            ).fetchone()[0]
+        ahead, waiting = _ahead(db, demand, now) if demand.lane else (0, 0)
         wait_s = _rate_wait(db, demand.rate, now) if demand.rate is not None else 0.0
-        return Shared(now, dict(counts.fetchall()), _states(db), pinned, ahead, wait_s)
+        return Shared(now, dict(counts.fetchall()), _states(db), pinned, ahead, waiting, wait_s)
 
     def _carry_out(
         self, db: sqlite3.Connection, shared: Shared, decision: Decision, demand: Demand
@@ -303,9 +304,10 @@ class Runtime(SharedDatabase):
         )
         if after != state:
             _save_state(db, decision.credential_id, after)
-        row = (decision.credential_id, self._pid, self._started, shared.now)
+        row = (decision.credential_id, self._pid, self._started, shared.now, demand.client)
         cursor = db.execute(
-            "INSERT INTO leases (credential_id, pid, started, at) VALUES (?, ?, ?, ?)", row
+            "INSERT INTO leases (credential_id, pid, started, at, client) VALUES (?, ?, ?, ?, ?)",
+            row,
         )
         cooling = state.cooling_until > shared.now
         ticket = Ticket(cursor.lastrowid or 0, row[0], shared.now, cooling, decision.cost)
@@ -314,9 +316,9 @@ class Runtime(SharedDatabase):
     def _queue(self, db: sqlite3.Connection, decision: Decision, demand: Demand) -> int:
         if not decision.wait or demand.waiter or not demand.lane:
             return demand.waiter
-        row = (demand.lane, self._pid, self._started, demand.until)
+        row = (demand.lane, self._pid, self._started, demand.until, demand.client)
         cursor = db.execute(
-            "INSERT INTO waiters (lane, pid, started, until) VALUES (?, ?, ?, ?)", row
+            "INSERT INTO waiters (lane, pid, started, until, client) VALUES (?, ?, ?, ?, ?)", row
         )
         return cursor.lastrowid or 0
 
@@ -585,6 +587,18 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 # ---- statements ----------------------------------------------------------------------------
+
+
+def _ahead(db: sqlite3.Connection, demand: Demand, now: float) -> tuple[int, int]:
+    """How many come first in its lane, and how many wait there."""
+    rows = db.execute(
+        "SELECT id, client FROM waiters WHERE lane = ? AND until > ? ORDER BY id",
+        (demand.lane, now),
+    ).fetchall()
+    if not rows:
+        return 0, 0
+    running = dict(db.execute("SELECT client, count(*) FROM leases GROUP BY client").fetchall())
+    return places_ahead(rows, running, demand.client, demand.waiter), len(rows)
 
 
 def _states(db: sqlite3.Connection) -> dict[int, State]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SHORT_REST_S: Final = 2.0
 """A request waits for a credential that rests no longer than this, rather than be refused."""
+LONGEST_RETRY_S: Final = 120.0
 RETRY_COST: Final = 10.0
 """Of 500 per credential: half a retry for each request of a storm, whatever its size."""
 TOLD: Final = 6
@@ -98,6 +99,8 @@ class Borrower:
         self._pool = pool
         self.turnstile: Turnstile | None = None
         """To be passed along with the first lease."""
+        self.client = ""
+        """Id of the client key: keys share alike what is scarce."""
         self._session = f"{group} {session}" if session else ""
         self._resumes = resumes
         self._model = ""
@@ -223,6 +226,7 @@ class _Search:
         self._first = only is None and not exclude
         self._unready: dict[int, str] = {}
         self._choice = Choice(None, ())
+        self._shared = Shared()
         self._roster: Roster | None = None
         self._began = time.monotonic()
         self._demand = self._make_demand()
@@ -232,18 +236,19 @@ class _Search:
         group = self._borrower.group
         session = self._borrower._session
         if not self._first or not group:
-            return Demand(session)
+            return Demand(session, client=self._borrower.client)
         settings = self._pool.group_settings(group)
         if settings.rate_limit_qps > 0:
             rate = Rate(group, settings.rate_limit_qps, settings.rate_limit_burst)
         lane = f"{group} opus" if "opus" in self._model else group
         until = self._runtime.now() + self._pool._queue_wait_s
-        return Demand(session, lane, 0, until, rate)
+        return Demand(session, lane, 0, until, rate, client=self._borrower.client)
 
     def run(self) -> tuple[Credential, Ticket]:
         """Until there is a credential, or none to be had in time."""
         place: threading.Event | None = None
         lanes, lane = self._pool._lanes, self._demand.lane or "again"
+        lane = f"{lane}\n{self._demand.client}"  # each key's first one asks whose turn it is
         healed = False
         try:
             while True:
@@ -252,7 +257,7 @@ class _Search:
                     return found
                 left_s = self._began + self._pool._queue_wait_s - time.monotonic()
                 rest_s = self._choice.rest_s
-                if self._choice.wait and left_s > 0:
+                if self._choice.wait and left_s > 0 and not self._queue_is_full():
                     place = place or lanes.join(lane)
                     lanes.wait(lane, place, left_s)
                 elif rest_s is not None and self._first and rest_s <= min(SHORT_REST_S, left_s):
@@ -267,6 +272,10 @@ class _Search:
                 lanes.leave(lane, place)
             if self._demand.waiter:
                 self._runtime.leave_queue(self._demand.waiter)
+
+    def _queue_is_full(self) -> bool:
+        limit, waiting = self._pool._queue_limit, self._shared.waiting
+        return self._first and not self._demand.waiter and 0 < limit <= waiting
 
     def _try(self) -> tuple[Credential, Ticket] | None:
         """One look; a credential that proves not to be ready is given back and left out."""
@@ -308,8 +317,9 @@ class _Search:
                 exclude=self._exclude,
                 only=self._only,
             )
+            self._shared = shared
             if choice.credential is None:
-                return Decision(wait=choice.wait)
+                return Decision(wait=choice.wait and not self._queue_is_full())
             return Decision(choice.credential.id, pin=choice.pin, probe=choice.probe, cost=cost)
 
         turnstile = self._borrower.turnstile
@@ -329,6 +339,15 @@ class _Search:
                 self._runtime.give_back(admission.ticket, None)
             raise
 
+    def _queue_s(self) -> float:
+        """When those who wait now will have had their turn, as requests have taken of late."""
+        tallies = self._pool.activity()[0].values()
+        requests = sum(one.requests for one in tallies)
+        each_s = sum(one.seconds for one in tallies) / requests if requests else 1.0
+        seen = self._borrower._seen
+        places = max(seen[1].places if seen is not None else 1, 1)
+        return min(max(each_s * (self._shared.waiting + 1) / places, 1.0), LONGEST_RETRY_S)
+
     def _none_usable(self) -> NoCredential:
         """The error that says why, and when it is worth asking again (S116)."""
         choice, group = self._choice, self._borrower.group
@@ -337,7 +356,9 @@ class _Search:
         if len(choice.skips) > TOLD:
             told += f"; and {len(choice.skips) - TOLD} more"
         if choice.wait:
-            return Exhausted(f"all Kiro credentials{name} are busy", retry_after_s=1.0)
+            full = "; the queue is full" if self._queue_is_full() else ""
+            message = f"all Kiro credentials{name} are busy{full}"
+            return Exhausted(message, retry_after_s=self._queue_s())
         assert self._roster is not None  # noqa: S101 - it was looked at
         own = [one for one in self._roster.credentials if group in ("", group_of(one))]
         if not own:

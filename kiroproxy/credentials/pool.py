@@ -99,6 +99,7 @@ class Pool:
         runtime: Runtime,
         *,
         max_concurrent: int = 8,
+        queue_limit: int = 0,
         queue_wait_s: float = 30.0,
         cooldown_s: float = 30.0,
         mode: Mode = "priority",
@@ -116,6 +117,7 @@ class Pool:
         self._inquiries = inquiries
         self.max_concurrent = max_concurrent
         self._queue_wait_s = queue_wait_s
+        self._queue_limit = queue_limit
         self._cooldown_s = cooldown_s
         self._mode: Mode = mode
         self._clock = clock

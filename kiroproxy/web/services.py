@@ -11,6 +11,7 @@ from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.ledger.parts import Ledger
 from kiroproxy.relay import Timing
 from kiroproxy.token_count import Calibration
 from kiroproxy.upstream.catalogue import Catalogue
@@ -34,6 +35,7 @@ class Services:
     pool: Pool
     client: KiroClient
     groups: GroupBook
+    ledger: Ledger
     balances: Balances
     sign_ins: SignIns
     search: SearchClient
