@@ -2,16 +2,21 @@
 
 import gettext
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 from kiroproxy.cli.texts import TRANSLATIONS, counted, translated
+from tests.texts import catalogue, missing, sentences
 
+PLACE = re.compile(r"\{\w*(?:!r)?(?::[^{} ]*)?\}")
 CATALOGUE = TRANSLATIONS / "zh" / "LC_MESSAGES"
 
 
@@ -44,9 +49,16 @@ def test_the_compiled_catalogue_is_in_step() -> None:
     source = read_po(BytesIO((CATALOGUE / "messages.po").read_bytes()))
     with (CATALOGUE / "messages.mo").open("rb") as file:
         compiled = read_mo(file)
-    assert {m.id: m.string for m in compiled if m.id} == {
-        m.id: m.string for m in source if m.id and m.string
-    }
+    assert forms(compiled) == forms(source)
+
+
+def forms(messages: Catalog) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What is translated: singular and plural to all forms of the translation."""
+    return {_tuple(one.id): _tuple(one.string) for one in messages if one.id and one.string}
+
+
+def _tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def test_a_sentence_without_translation_stays() -> None:
@@ -54,3 +66,17 @@ def test_a_sentence_without_translation_stays() -> None:
     assert translated("") == ""
     assert counted("{n} row", "{n} rows", 2).format(n=2) == "2 rows"
     assert Path(gettext.bindtextdomain("messages")) == TRANSLATIONS
+
+
+def test_every_sentence_is_in_chinese_too() -> None:
+    assert missing("zh") == []
+
+
+def test_translations_keep_the_places_of_values() -> None:
+    for sentence, translations in forms(catalogue("zh")).items():
+        for translation in translations:
+            assert set(PLACE.findall(translation)) == set(PLACE.findall(sentence[-1])), sentence
+
+
+def test_what_is_not_said_any_more_is_not_in_the_catalogue() -> None:
+    assert {sentence[-1] for sentence in forms(catalogue("zh"))} - sentences() == set()
