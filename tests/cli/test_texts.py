@@ -13,7 +13,8 @@ from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
-from kiroproxy.cli.texts import TRANSLATIONS, counted, translated
+from kiroproxy.cli.texts import TRANSLATIONS, counted, marked, translated
+from kiroproxy.cli.wide import cells, is_wide
 from tests.texts import catalogue, missing, sentences
 
 PLACE = re.compile(r"\{\w*(?:!r)?(?::[^{} ]*)?\}")
@@ -64,6 +65,7 @@ def _tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
 def test_a_sentence_without_translation_stays() -> None:
     assert translated("No one has translated this") == "No one has translated this"
     assert translated("") == ""
+    assert marked(("a", 1)) == ("a", 1)
     assert counted("{n} row", "{n} rows", 2).format(n=2) == "2 rows"
     assert Path(gettext.bindtextdomain("messages")) == TRANSLATIONS
 
@@ -80,3 +82,24 @@ def test_translations_keep_the_places_of_values() -> None:
 
 def test_what_is_not_said_any_more_is_not_in_the_catalogue() -> None:
     assert {sentence[-1] for sentence in forms(catalogue("zh"))} - sentences() == set()
+
+
+PAGES = """
+from tests.texts import commands
+for one in commands():
+    print(one.get_help(one.context_class(one, info_name=one.name, terminal_width=78)))
+"""
+
+
+def test_help_in_chinese_fits_a_terminal_and_is_in_chinese() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAGES],
+        capture_output=True,
+        cwd=TRANSLATIONS.parents[1],
+        env={**os.environ, "LANGUAGE": "zh", "PYTHONUTF8": "1"},
+        check=True,
+    )
+    lines = done.stdout.decode().splitlines()
+    typed = [line for line in lines if "kiroproxy " in line and not is_wide(line)]
+    assert [line for line in lines if cells(line) > 80 and line not in typed] == []
+    assert [line for line in lines if re.search(r"[a-z]\.$|  [A-Z][a-z]+ [a-z]+ ", line)] == []

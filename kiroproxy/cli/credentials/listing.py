@@ -41,8 +41,6 @@ RESTS = marked(
     )
 )
 """Why a credential cools: what `policy.judge` says."""
-OFF = "disabled: "
-"""How `policy.disabled_reason` begins."""
 
 
 @click.command(
@@ -108,6 +106,8 @@ def _row(seen: "Overview") -> tuple[object, ...]:
 
 def state_words(seen: "Overview") -> str:
     """Standing and reason, in the user's language as far as they are ours to say."""
+    from kiroproxy.credentials.policy import OFF
+
     if seen.standing == "cooling":
         wait = math.ceil(seen.cooling_s)
         return _("cooling {n} s: {why}").format(n=wait, why=_(seen.reason))
