@@ -7,6 +7,7 @@ import click
 
 from kiroproxy.cli.asking import confirm, opened, wrong_usage
 from kiroproxy.cli.base import Group, json_option, path_options, print_json, print_table
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def list_(config_path: Path | None, credentials_path: Path | None, as_json: bool
     if as_json:
         print_json({"groups": [_object(one) for one in found], "total": len(found)})
         return
-    columns = ("Group", "Name", "Credentials", "Enabled", "Priority", "Requests/s", "Cooldown s")
+    columns = marked(
+        ("Group", "Name", "Credentials", "Enabled", "Priority", "Requests/s", "Cooldown s")
+    )
     rows = []
     for one in found:
         own = one.group.settings
