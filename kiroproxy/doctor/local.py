@@ -23,6 +23,7 @@ PROBE_S: Final = 8.0
 PATCHED: Final = ("socket", "ssl", "threading", "time")
 """What a stream waits on: one of these unpatched stops the whole worker."""
 PACKAGED: Final = Path(__file__).resolve().parent.parent / "gunicorn.conf.py"
+GOOD_WORKERS: Final = ("gevent", "kiroproxy.worker.Worker")
 PROBE: Final = """
 import json, runpy, sys
 settings = runpy.run_path(sys.argv[1])
@@ -180,7 +181,7 @@ def _gunicorn_finding(name: str, path: Path, patient: Patient) -> Finding:
     if isinstance(said, str):
         message = _("the server would not start: {why}")
         return failure(name, message, _("correct that, then look again"), why=said)
-    if said["worker_class"] not in ("gevent", "kiroproxy"):
+    if said["worker_class"] not in GOOD_WORKERS:
         message = _("the worker class is {kind}: one stream would block all others")
         remedy = _('use worker_class = "gevent" in {path}, and no -k in GUNICORN_CMD_ARGS')
         return failure(name, message, remedy, kind=said["worker_class"], path=path)

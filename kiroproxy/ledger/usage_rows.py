@@ -37,24 +37,33 @@ COLUMN_OF: Final = {"group": "group_name", "credits": "credits_nano"}
 """Fields of `UsageRow` that are called otherwise in the table."""
 
 
+def _fitted(value: Any, length: int) -> Any:
+    """A value as its column can hold it; `length` is that of a text."""
+    kind = type(value)
+    if kind is str:
+        if len(value) <= length and value.isascii() and "\0" not in value:
+            return value
+        return value.replace("\0", "").encode(errors="replace").decode()[:length]
+    if kind is int:
+        return min(max(value, 0), LARGEST)
+    if kind is float:
+        return min(max(value, 0.0), LONGEST_S) if math.isfinite(value) else 0.0
+    return value
+
+
+_COLUMNS: Final = [
+    (name, column.name, getattr(column.type, "length", None) or 0)
+    for name in UsageRow.__struct_fields__
+    if name not in ("time", "credits")
+    for column in [tables.usage.c[COLUMN_OF.get(name, name)]]
+]
+
+
 def build(row: UsageRow) -> dict[str, Any]:
     """A row as it is stored: whatever came, it fits."""
-    values: dict[str, Any] = {}
-    for name in row.__struct_fields__:
-        value = getattr(row, name)
-        column = tables.usage.c[COLUMN_OF.get(name, name)]
-        if name == "time":
-            value = round(value * 1000)
-        elif name == "credits":
-            value = to_nano(value)
-        elif isinstance(value, str):
-            length: int = column.type.length  # type: ignore[attr-defined]
-            value = value.replace("\0", "").encode(errors="replace").decode()[:length]
-        elif isinstance(value, float):
-            value = min(max(value, 0.0), LONGEST_S) if math.isfinite(value) else 0.0
-        elif isinstance(value, int) and not isinstance(value, bool):
-            value = min(max(value, 0), LARGEST)
-        values[column.name] = value
+    values = {column: _fitted(getattr(row, name), length) for name, column, length in _COLUMNS}
+    values["time"] = round(row.time * 1000)
+    values["credits_nano"] = to_nano(row.credits)
     return values
 
 
