@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import psutil
 
+from kiroproxy.ledger.database import Database
+from kiroproxy.ledger.key_book import KeyBook, parse_settings
 from tests.bench.load import KEY
 from tests.servers import REPOSITORY, clean_environment, free_port, gunicorn_command
 
@@ -132,7 +134,7 @@ def naive_server(place: Path, upstream: str) -> Server:
     return Server("naive", place, port, [*command, "tests.bench.naive:app"], KIRO_URL=upstream)
 
 
-def our_server(place: Path, upstream: str) -> Server:
+def our_server(place: Path, upstream: str, app: str = "wsgi:app", **more: Any) -> Server:
     """The proxy with everything on: four credentials, admin API, metrics, a log line a request."""
     port = free_port()
     config = {
@@ -145,17 +147,41 @@ def our_server(place: Path, upstream: str) -> Server:
         "apiUrl": upstream,
         "socialAuthUrl": upstream,
         "oidcUrl": upstream,
-    }
+    } | more
     config_path = place / "config.json"
     config_path.write_text(json.dumps(config), "utf-8")
     return Server(
         "kiroproxy",
         place,
         port,
-        gunicorn_command(),
+        gunicorn_command(app),
         KIROPROXY_CONFIG=str(config_path),
         KIROPROXY_CREDENTIALS=str(write_credentials(place, 4)),
     )
+
+
+def plain_server(place: Path, upstream: str) -> Server:
+    """The proxy without client keys and ledger."""
+    server = our_server(place, upstream, "tests.bench.plain:app")
+    server.name = "without keys"
+    return server
+
+
+EVERY_LIMIT = {
+    "limits": dict.fromkeys(("requests_per_minute", "concurrent", "output_tokens_per_day"), 10**9),
+    "budgets": {"day_hard": 10**9, "month_hard": 10**9},
+}
+"""None of which is reached."""
+
+
+def keyed_server(place: Path, upstream: str, name: str, **limits: Any) -> Server:
+    """The proxy for the holder of a client key."""
+    settings = {"name": "bench", "models": ["claude-*"]} | limits
+    database = Database(place / "keys.db")
+    KeyBook(database).create(parse_settings(settings), secret=KEY)
+    server = our_server(place, upstream, apiKey=f"{KEY}-root", databasePath=str(place / "keys.db"))
+    server.name = name
+    return server
 
 
 def write_credentials(place: Path, count: int) -> Path:

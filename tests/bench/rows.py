@@ -16,9 +16,12 @@ from tempfile import TemporaryDirectory
 from kiroproxy.runtime import Runtime
 from tests.bench.canned import BURST
 from tests.bench.processes import (
+    EVERY_LIMIT,
     Server,
+    keyed_server,
     naive_server,
     our_server,
+    plain_server,
     read_result,
     run_load,
     run_module,
@@ -242,6 +245,54 @@ def start(bench: Bench) -> list[Result]:
     ]
 
 
+def key_costs(bench: Bench) -> list[Result]:
+    """What client keys and the ledger add to a request's CPU, the ledger's thread included."""
+    places = [bench.place / name for name in ("plain", "keyed", "limited")]
+    for place in places:
+        place.mkdir(exist_ok=True)
+    with (
+        plain_server(places[0], bench.upstream) as plain,
+        keyed_server(places[1], bench.upstream, "a client key") as keyed,
+        keyed_server(places[2], bench.upstream, "every limit", **EVERY_LIMIT) as limited,
+    ):
+        servers = [plain, keyed, limited]
+        for server in servers:
+            run_load("sequence", port=server.port, body="small", count=20)
+        time.sleep(3)  # until the ledger is open
+        return [
+            *_beside_plain(bench, servers, "burst", "burst of 200 frames", 1.05),
+            *_beside_plain(bench, servers, "small", "small non-streamed request", 1.10),
+        ]
+
+
+def _beside_plain(
+    bench: Bench, servers: list[Server], body: str, what: str, goal: float
+) -> list[Result]:
+    count = bench.some(400, 100)
+    figures: dict[str, list[float]] = {server.name: [] for server in servers}
+    for turn in range(bench.some(9, 3)):
+        for server in servers if turn % 2 else reversed(servers):
+            before = server.cpu_s()
+            run_load("sequence", port=server.port, body=body, count=count)
+            figures[server.name].append((server.cpu_s() - before) / count * 1e3)
+    plain, keyed, limited = (statistics.median(one) for one in figures.values())
+    name = f"CPU of a {what}, ledger and client key"
+    return [
+        Result(
+            name,
+            f"{keyed:.2f} ms",
+            compared=f"{keyed / plain:.2f} × without",
+            goal=f"≤ {goal:.2f} ×",
+            met=keyed <= goal * plain,
+        ),
+        Result(
+            f"{name} with all limits and budgets",
+            f"{limited:.2f} ms",
+            compared=f"{limited / plain:.2f} × without",
+        ),
+    ]
+
+
 def microseconds(nanoseconds: list[int]) -> str:
     """Median and p99."""
     ordered = sorted(nanoseconds)
@@ -329,4 +380,5 @@ ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "choosing": choosing,
     "help": command_line,
     "keys": keys,
+    "key-costs": key_costs,
 }
