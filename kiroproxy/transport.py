@@ -7,6 +7,7 @@ the environment (design, Q13).
 import contextlib
 import functools
 import ipaddress
+import logging
 import re
 import select
 import ssl
@@ -28,6 +29,9 @@ from gevent import monkey
 
 from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
+
+# It tells of each damaged response head, with a traceback; what comes of it is told by us.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 READ_BYTES = 65536
 _HOSTS = 1000

@@ -5,6 +5,7 @@ the next one, or none. `FaultProxy` runs it in a process of its own; what it say
 stdin and stdout, one JSON value a line.
 """
 
+import contextlib
 import json
 import random
 import socket
@@ -120,7 +121,16 @@ class Link:
 
     def up(self) -> None:
         """The request's way."""
-        while data := self._received(self._client):
+        with contextlib.suppress(OSError):
+            self._up()
+
+    def down(self) -> None:
+        """The answer's way."""
+        with contextlib.suppress(OSError):
+            self._down()
+
+    def _up(self) -> None:
+        while data := self._client.recv(READ):
             if self._hole:
                 continue
             if self._fault is None or self._passed:
@@ -131,11 +141,10 @@ class Link:
                 continue
             self._upstream.sendall(data)
 
-    def down(self) -> None:
-        """The answer's way."""
+    def _down(self) -> None:
         import gevent
 
-        while data := self._received(self._upstream):
+        while data := self._upstream.recv(READ):
             fault = self._fault or Fault()
             for piece in pieces(data, fault.slice_bytes):
                 if fault.latency_s:
@@ -170,14 +179,6 @@ class Link:
         if self._fault.end == "reset":
             self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         return True
-
-    @staticmethod
-    def _received(connection: Any) -> bytes:
-        try:
-            data: bytes = connection.recv(READ)
-            return data
-        except OSError:
-            return b""
 
 
 def pieces(data: bytes, limit: int) -> Iterator[bytes]:
