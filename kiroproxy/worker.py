@@ -15,7 +15,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from kiroproxy.web.draining import Answers
 
-IDLE_S = 3.0
+IDLE_S = 2.0
 """So long a connection without a request may stay: a client that uses it again meanwhile is told
 `Connection: close`, and nobody sends a request into a connection that is being closed."""
 LAST_WORDS_S = 2.0

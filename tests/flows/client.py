@@ -27,7 +27,7 @@ def post(
     path: str = "/v1/messages",
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """Send a request with the client key; a connection left idle would hold a stop up for 3 s."""
+    """Send a request with the client key; a connection left idle would hold a stop up."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return requests.post(
         proxy.url + path,

@@ -21,7 +21,7 @@ import pytest
 from tests.faults import Fault, FaultProxy
 from tests.flows.client import Stream, assemble, body, events_of, post, text_of
 from tests.flows.conftest import LONG_TOKEN, credential
-from tests.servers import Proxy, free_port
+from tests.servers import Proxy
 from tests.simulation import Simulator
 
 pytestmark = pytest.mark.flow
@@ -124,14 +124,15 @@ def test_f9_no_damage_goes_unseen(
     """Whatever byte is wrong or the last one, in the HTTP head, a chunk's size or a frame."""
     sim.script(SCRIPT, times=None)
     size = 7500  # of the answer, about
-    hurt = [Fault("corrupt", after=place) for place in range(3, size, 97)]
+    places = [*range(3, size, 149), *range(120, 160)]  # with the end of the head
+    hurt = [Fault("corrupt", after=place) for place in places]
     hurt += [
         Fault(end, after=place)  # type: ignore[arg-type]
         for end in ("close", "reset", "hole")
-        for place in range(11, size, 499)
+        for place in range(11, size, 751)
     ]
     before = faults.suffer(*hurt)
-    with ThreadPoolExecutor(12) as threads:
+    with ThreadPoolExecutor(20) as threads:
         outcomes = list(threads.map(lambda _: outcome(behind, stream), range(len(hurt))))
     assert faults.suffer() - before >= len(hurt), "every fault was met"
     told = {reason for reason, _ in outcomes}
@@ -146,7 +147,7 @@ def test_f9_no_damage_goes_unseen(
         "502",
         "504",
     }
-    assert len(told) > 1
+    assert len(told) > 1 or not stream, "what is not streamed may fail over to the end"
     assert outcome(behind, stream) == ("end_turn", WHOLE), "and all is well afterwards"
     sim.wait_for(streamsOpen=0)
 
@@ -173,7 +174,6 @@ def test_f13_a_killed_worker_takes_only_its_own_streams(sim: Simulator, tmp_path
     ("way", "word"),
     [
         ("http://no-such-host.invalid", "resolve"),
-        ("http://127.0.0.1:{dead}", "refused"),
         ("https://127.0.0.1:{plain}", "TLS"),
     ],
 )
@@ -181,7 +181,7 @@ def test_f15_a_fault_of_the_way_is_named_and_not_the_credentials(
     sim: Simulator, tmp_path: Path, way: str, word: str
 ) -> None:
     plain = sim.url.rpartition(":")[2]
-    url = way.format(dead=free_port(), plain=plain)
+    url = way.format(plain=plain)
     with Proxy(tmp_path, {"apiUrl": url}, pool()[:1], upstream=sim.url, workers=1) as proxy:
         answer = post(proxy, body(stream=True))
         assert answer.status_code == 502
