@@ -93,8 +93,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         late = answers.break_off()
         if late:
             self.log.warning("%d answers took longer than %g s: broken off", late, self.grace_s)
-        answers.wait(LAST_WORDS_S)
-        self._close_idle(0)
+        if not answers.wait(LAST_WORDS_S):
+            answers.kill()
+        while True:  # gunicorn waits for the next request of each connection, until the end
+            self._close_idle(0)
+            gevent.sleep(TICK_S)
 
     def _close_idle(self, idle_s: float = IDLE_S) -> None:
         loop = gevent.get_hub().loop
