@@ -35,7 +35,7 @@ bench: .venv/.installed-dev    ## the figures of docs/performance.md
 fuzz: .venv/.installed-dev     ## 100,000 generated bodies, damaged streams; a few minutes
 	$(BIN)/python -m tests.fuzz
 
-soak: .venv/.installed-dev     ## endurance: seven minutes of refreshes and kills
+soak: .venv/.installed-dev     ## endurance: some minutes of refreshes, kills, idle streams, faults
 	$(BIN)/python -m tests.soak
 
 clean:                         ## remove the environment and what tools left behind

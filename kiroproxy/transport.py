@@ -7,6 +7,7 @@ the environment (design, Q13).
 import contextlib
 import functools
 import ipaddress
+import logging
 import re
 import select
 import ssl
@@ -28,6 +29,9 @@ from gevent import monkey
 
 from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
+
+# It tells of each damaged response head, with a traceback; what comes of it is told by us.
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
 READ_BYTES = 65536
 _HOSTS = 1000
@@ -267,6 +271,9 @@ class Exchange:
         else:
             self._body = UnboundedBody()
         self._timeout_s: float | None = None
+        self.damaged = bool(raw.msg.get_payload())
+        """The head goes on after a line that is no header. http.client reads to the next empty
+        line, which may lie in the body: its beginning would be lost without a trace."""
 
     @property
     def complete(self) -> bool:
@@ -451,7 +458,7 @@ class Transport:
         A kept connection that dies before any byte of the answer is tried once more on a new one.
 
         Raises:
-            Unreachable: DNS, TCP, TLS or proxy fault.
+            Unreachable: DNS, TCP, TLS or proxy fault, or a damaged head.
             UpstreamTimeout: no connection or no headers in time.
         """
         call = _Call(method, url, headers, body)
@@ -459,12 +466,16 @@ class Transport:
         if session is None:
             session = self._sessions[route] = self._session(route, pool_size=self._pool_size)
         try:
-            return self._send(session, route, call, timeout_s, self._connect_timeout_s)
+            exchange = self._send(session, route, call, timeout_s, self._connect_timeout_s)
         except Unreachable as error:
             if not error.kept_connection:
                 raise
-        once = self._session(route, pool_size=1)
-        return self._send(once, route, call, timeout_s, self._connect_timeout_s)
+            once = self._session(route, pool_size=1)
+            exchange = self._send(once, route, call, timeout_s, self._connect_timeout_s)
+        if exchange.damaged:
+            exchange.close()
+            raise Unreachable(f"the head of {call.host}'s answer is damaged")
+        return exchange
 
     def call_once(
         self,

@@ -15,7 +15,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from kiroproxy.web.draining import Answers
 
-IDLE_S = 3.0
+IDLE_S = 2.0
 """So long a connection without a request may stay: a client that uses it again meanwhile is told
 `Connection: close`, and nobody sends a request into a connection that is being closed."""
 LAST_WORDS_S = 2.0
@@ -93,8 +93,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         late = answers.break_off()
         if late:
             self.log.warning("%d answers took longer than %g s: broken off", late, self.grace_s)
-        answers.wait(LAST_WORDS_S)
-        self._close_idle(0)
+        if not answers.wait(LAST_WORDS_S):
+            answers.kill()
+        while True:  # gunicorn waits for the next request of each connection, until the end
+            self._close_idle(0)
+            gevent.sleep(TICK_S)
 
     def _close_idle(self, idle_s: float = IDLE_S) -> None:
         loop = gevent.get_hub().loop

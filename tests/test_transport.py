@@ -163,6 +163,16 @@ def test_garbage_for_a_chunk_size(transport: Transport) -> None:
         assert wire.wait_until_ended(0)
 
 
+@pytest.mark.parametrize("end", [b"\r*", b"-\n", b"*"])
+def test_a_head_that_swallows_the_body(transport: Transport, end: bytes) -> None:
+    """One wrong byte in its last line break: http.client would read on into the body."""
+    head = CHUNKED.removesuffix(b"\r\n") + end
+    with Wire([[head + b"2\r\nhi\r\n\r\n5\r\nworld\r\n0\r\n\r\n"]]) as wire:
+        with pytest.raises(Unreachable, match="answer is damaged"):
+            send(transport, wire.url)
+        assert wire.wait_until_ended(0)
+
+
 def test_reset_inside_the_body(transport: Transport) -> None:
     go = threading.Event()
     with Wire([[CHUNKED + b"2\r\nhi\r\n", go, "reset"]]) as wire:

@@ -67,7 +67,10 @@ def _ask(host: str, port: int) -> dict[str, Any]:
 
 
 def _connected(path: str) -> socket.socket:
-    peer = socket.socket(socket.AF_UNIX)
+    family = getattr(socket, "AF_UNIX", None)
+    if family is None:
+        raise OSError(_("this system has no unix sockets"))
+    peer = socket.socket(family)
     peer.settimeout(WAIT_S)
     try:
         peer.connect(path)

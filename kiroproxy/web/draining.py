@@ -56,6 +56,10 @@ class Work:
         if self._waits:
             self._greenlet.throw(TimeIsUp)
 
+    def kill(self) -> None:
+        """End it without words; what it has open is closed."""
+        self._greenlet.kill(block=False)
+
     def done(self) -> None:
         """It needs no end any more; harmless when repeated."""
         self._forget(self)
@@ -85,6 +89,11 @@ class Answers:
         for work in self._open:
             loop.run_callback(work.break_off)
         return len(self._open)
+
+    def kill(self) -> None:
+        """End those that are left: their clients do not take what is sent to them."""
+        for work in list(self._open):
+            work.kill()
 
     def wait(self, timeout_s: float, step_s: float = 0.02) -> bool:
         """Whether all came to their end in time."""

@@ -27,12 +27,17 @@ def post(
     path: str = "/v1/messages",
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """Send a request with the client key."""
+    """Send a request with the client key; a connection left idle would hold a stop up."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     return requests.post(
         proxy.url + path,
         data=data,
-        headers={"x-api-key": proxy.key, "content-type": "application/json"} | (headers or {}),
+        headers={
+            "x-api-key": proxy.key,
+            "content-type": "application/json",
+            "connection": "close",
+        }
+        | (headers or {}),
         timeout=30,
     )
 

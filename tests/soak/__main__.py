@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kiroproxy.credentials import failpoints
-from tests.soak import rotation
+from tests.soak import rotation, serving
 
 
 def rounds(place: Path, factor: float) -> bool:
@@ -55,10 +55,56 @@ def points(place: Path, factor: float) -> bool:
     return True
 
 
+def idle(place: Path, factor: float) -> bool:
+    """1,000 idle streams on one worker: at most 90 MB more than empty, and 0.02 cores."""
+    outcome = serving.idle_streams(place, streams=1000, seconds=max(60 * factor, 5))
+    print(f"  {outcome.more_mb:.0f} MB, {outcome.cores:.4f} cores for {outcome.streams} streams")
+    return outcome.more_mb <= 90 and outcome.cores <= 0.02
+
+
+def slow(place: Path, factor: float) -> bool:
+    """A slow reader of a 400 MB stream: less than 5 MB more, and nothing missing."""
+    outcome = serving.slow_reader(place, max(int(400 * factor), 40), seconds=20 * factor)
+    print(f"  {outcome.growth_mb:.1f} MB more while {outcome.sent_mb:.0f} MB went through")
+    return outcome.growth_mb < 5 and outcome.whole
+
+
+def many(place: Path, factor: float) -> bool:
+    """10,000 requests leave memory flat."""
+    outcome = serving.many_requests(place, int(10_000 * factor))
+    print(
+        f"  {outcome.requests} requests; in their second half {outcome.slope_kb:+.0f} kB per "
+        f"1,000, {outcome.growth_mb:+.1f} MB altogether"
+    )
+    return outcome.growth_mb < 5
+
+
+def hog(place: Path, factor: float) -> bool:
+    """Large requests beside a ticking stream: 99 of 100 events within 50 ms (F14)."""
+    outcome = serving.hog(place, max(60 * factor, 5))
+    print(
+        f"  beside {outcome.requests} requests late by {outcome.p99:.0f} ms (99 of 100), "
+        f"{outcome.worst:.0f} ms (the worst)"
+    )
+    return outcome.p99 < 50
+
+
+def faults(place: Path, factor: float) -> bool:
+    """Random faults on the way to Kiro: no hang, no silent truncation, nobody blamed."""
+    told = serving.random_faults(place, max(120 * factor, 5))
+    print("  " + ", ".join(f"{count} {reason}" for reason, count in told.most_common()))
+    return told["end_turn"] > 0
+
+
 RUNS: dict[str, Callable[[Path, float], bool]] = {
     "rounds": rounds,
     "kills": kills,
     "points": points,
+    "idle": idle,
+    "slow": slow,
+    "many": many,
+    "hog": hog,
+    "faults": faults,
 }
 
 

@@ -59,6 +59,26 @@ def test_who_writes_is_not_interrupted_and_stops_at_its_next_wait() -> None:
     assert told == ["written", "broken off"]
 
 
+def test_who_never_comes_back_is_killed() -> None:
+    answers = Answers()
+
+    def handler() -> None:
+        work = answers.begin()
+        try:
+            Event().wait(30)  # in a write that its client does not take
+        finally:
+            work.done()
+
+    greenlet = gevent.spawn(handler)
+    gevent.sleep(0)
+    answers.break_off()
+    assert not answers.wait(0.05)
+    answers.kill()
+    assert answers.wait(5)
+    greenlet.join(5)
+    assert isinstance(greenlet.value, gevent.GreenletExit)
+
+
 def test_what_begins_later_ends_at_once() -> None:
     answers = Answers()
     answers.break_off()
