@@ -379,11 +379,11 @@ def _csv(pages: Iterator[list[UsageRow]]) -> Iterator[str]:
         out = io.StringIO()
         writer = csv.writer(out)
         for row in rows:
-            writer.writerow([_cell(value) for value in build_row(row).values()])
+            writer.writerow([cell(value) for value in build_row(row).values()])
         yield out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is made a text: clients choose names."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value
