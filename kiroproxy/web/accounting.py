@@ -120,9 +120,7 @@ def records() -> Response:
     if kind:
         pieces = reader.export(asked, kind)
         name = f"attachment; filename=usage.{kind}"
-        return Response(
-            pieces, content_type=EXPORTS[kind], headers={"content-disposition": name}
-        )
+        return Response(pieces, content_type=EXPORTS[kind], headers={"content-disposition": name})
     page = _number("page", 1, 1 << 30)
     size = _number("page_size", PAGE_SIZE, PAGE_LIMIT)
     found = reader.rows(asked, page, size)
