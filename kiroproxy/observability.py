@@ -64,6 +64,16 @@ DURATION = Histogram(
     ["route"],
     buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800),
 )
+LEDGER_ROWS = Counter(
+    "kiroproxy_ledger_rows_total",
+    "Rows of the usage ledger: recorded, written to the database, spooled to disk, dropped.",
+    ["state"],
+)
+LEDGER_TROUBLES = Gauge(
+    "kiroproxy_ledger_troubles",
+    "What is wrong with the ledger's database, as /readyz tells.",
+    multiprocess_mode="livemax",
+)
 PASSED_OVER = Counter(
     "kiroproxy_upstream_events_passed_over_total",
     "Events of Kiro with nothing for the client; `unknown` are new to this version.",

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from kiroproxy.conversation import Conversation, Failed, ReplyEvent
+from kiroproxy.conversation import Conversation, Failed, ReplyEvent, Usage
 from kiroproxy.credentials.pool import Lease
 from kiroproxy.errors import EventStreamError, KiroProxyError, TruncatedStream, UpstreamTimeout
 from kiroproxy.eventstream import Decoder
@@ -144,6 +144,10 @@ class ReplyStream:
         except EventStreamError as error:
             return self._reply.fail(error)
         return self._reply.close()
+
+    def usage(self) -> Usage:
+        """What the reply has come to so far."""
+        return self._reply.usage()
 
     def on_close(self, act: Callable[[Exception | None], None]) -> None:
         """Have something done once, with the error that ended the reply, when it is closed."""

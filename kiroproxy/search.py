@@ -98,6 +98,10 @@ class SearchOnlyStream:
         usage = Usage(self.input_tokens, tally.tokens(), web_search_requests=1)
         return [*blocks, TextDelta(text), Stop("end_turn", usage)]
 
+    def usage(self) -> Usage:
+        """Nothing that Kiro bills."""
+        return Usage(self.input_tokens, 0)
+
     def close(self) -> None:
         """Stop the search."""
         self._work.close()
@@ -123,6 +127,8 @@ class SearchLoopStream:
         self._rounds = 0
         self._searches = 0
         self._spent = Usage(0, 0)
+        self._counted = False
+        """Whether that holds the present stream's use."""
         self._work: _Background | None = None
         self._stop: Stop | None = None
         self._done = False
@@ -196,6 +202,7 @@ class SearchLoopStream:
             self._searches += 1
             return blocks
         self._spent = _sum(self._spent, stop.usage)
+        self._counted = True
         if now.client_calls or stop.reason != "tool_use":
             return [self._final(Stop(stop.reason, Usage(0, 0), stop.stop_sequence))]
         return self._ask_again()
@@ -215,6 +222,7 @@ class SearchLoopStream:
         except KiroProxyError as error:
             self._done = True
             return [Failed(error)]
+        self._counted = False
         self._stream.held = held
         return []
 
@@ -226,6 +234,10 @@ class SearchLoopStream:
         if reason == "tool_use" and not self._round.client_calls:
             reason = "end_turn"
         return Stop(reason, usage, stop.stop_sequence)
+
+    def usage(self) -> Usage:
+        """What all rounds have come to so far."""
+        return self._spent if self._counted else _sum(self._spent, self._stream.usage())
 
     def close(self) -> None:
         """Close upstream and stop a search."""

@@ -14,10 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import filelock
 from flask import Flask
@@ -27,7 +27,10 @@ from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
 from kiroproxy.credentials.stores.durable import network_filesystem
 from kiroproxy.credentials.stores.file import FileStore
-from kiroproxy.errors import ConfigError, CredentialError
+from kiroproxy.errors import ConfigError, CredentialError, DatabaseError
+
+if TYPE_CHECKING:
+    from kiroproxy.ledger.parts import Ledger
 
 YOUNG_OBJECTS = 10_000
 """So many new containers until the garbage collector looks for cycles among them. Python's 700 are
@@ -36,6 +39,8 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
 HOUSEKEEPING_S = 20.0
 """Well below the five minutes in which a token that ages must be renewed (S101)."""
+LEDGER_START_S = 1.0
+"""After the worker's start: opening the database imports SQLAlchemy, and first come requests."""
 DRAIN_S = 40
 """Longer than a refresh may take: 5 s to connect, 30 s to answer."""
 KILL_S = 3
@@ -251,7 +256,21 @@ def prepare_credentials(config: Config) -> list[str]:
                     f"{added} credentials of KIRO_AUTH_TOKEN are in {config.credentials_path} now: "
                     "their tokens rotate there, keep that directory between starts"
                 )
+        if found.client_keys:
+            warnings += take_over_keys(config, found.client_keys)
     return warnings
+
+
+def take_over_keys(config: Config, entries: Sequence[object]) -> list[str]:
+    """Make client keys of kiro2api's (S121), each once; what the operator should know."""
+    from kiroproxy.ledger.database import Database
+    from kiroproxy.ledger.key_book import KeyBook
+    from kiroproxy.ledger.key_import import summary, take_over
+
+    try:
+        return summary(take_over(KeyBook(Database(config.database_url)), entries))
+    except (DatabaseError, ConfigError) as error:
+        return [f"the client keys of KIRO_AUTH_TOKEN were not taken over: {error}"]
 
 
 def wipe_metrics(directory: Path) -> None:
@@ -352,22 +371,44 @@ def _keep_house(worker: Any) -> None:
         return
 
     def work() -> None:
+        counted: Mapping[str, int] = {}
         while True:
             time.sleep(HOUSEKEEPING_S)
             try:
                 parts.pool.housekeep()
+                parts.ledger.housekeep()
+                counted = count_rows(parts.ledger, counted)
             except Exception:
                 worker.log.exception("housekeeping failed")
 
     threading.Thread(target=work, name="housekeeping", daemon=True).start()
+    start = threading.Timer(LEDGER_START_S, parts.ledger.start)
+    start.daemon = True
+    start.start()
+
+
+def count_rows(ledger: "Ledger", before: Mapping[str, int]) -> Mapping[str, int]:
+    """Bring the metrics of the ledger's rows up to date; returns what was counted."""
+    # not before the metrics' directory is set (Q12)
+    from kiroproxy.observability import LEDGER_ROWS, LEDGER_TROUBLES
+
+    counts = ledger.usage.counts
+    now = {state: getattr(counts, state) for state in ("recorded", "written", "spooled", "dropped")}
+    for state, count in now.items():
+        LEDGER_ROWS.labels(state).inc(count - before.get(state, 0))
+    LEDGER_TROUBLES.set(len(ledger.problems()))
+    return now
 
 
 @survivable
 def worker_exit(server: Any, worker: Any) -> None:
-    """Let a refresh land: its answer holds the only copy of a new token."""
+    """Write the ledger's last rows, and let a refresh land: only its answer has the new token."""
     app = getattr(worker, "wsgi", None)
     parts = getattr(app, "extensions", {}).get("kiroproxy")
-    if parts is not None and not parts.pool.drain(DRAIN_S):
+    if parts is None:
+        return
+    parts.ledger.close()
+    if not parts.pool.drain(DRAIN_S):
         server.log.error("a refresh was still in flight after %s s", DRAIN_S)
 
 

@@ -19,6 +19,7 @@ from gunicorn.config import Config as GunicornConfig
 from kiroproxy import serving
 from kiroproxy.config import Config, load_config
 from kiroproxy.errors import ConfigError
+from kiroproxy.ledger.usage import Counts
 from tests.flows.client import body, post
 from tests.flows.conftest import LONG_TOKEN, credential
 from tests.servers import REPOSITORY, Proxy, clean_environment, gunicorn_command
@@ -131,7 +132,12 @@ def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) 
             threading.Event().wait()  # for ever: the thread ends with the process
 
     pool = SimpleNamespace(housekeep=housekeep)
-    app = SimpleNamespace(extensions={"kiroproxy": SimpleNamespace(pool=pool)})
+    ledger = SimpleNamespace(
+        housekeep=lambda: None, start=lambda: None, problems=list, usage=SimpleNamespace()
+    )
+    ledger.usage.counts = Counts()
+    parts = SimpleNamespace(pool=pool, ledger=ledger)
+    app = SimpleNamespace(extensions={"kiroproxy": parts})
     worker = SimpleNamespace(wsgi=app, log=Log())
     serving._keep_house(worker)
     assert over.wait(5)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from kiroproxy.cli.texts import translated
+from kiroproxy.cli.wide import Context, is_wide
 from kiroproxy.errors import KiroProxyError
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from kiroproxy.web.services import Services
 
+COMMENT = " # "
+"""Begins what an example says of itself."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -27,6 +30,8 @@ class PlainErrors(click.Command):
 
     Its help is in the user's language; `examples` are lines that can be pasted.
     """
+
+    context_class = Context
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -42,6 +47,8 @@ class PlainErrors(click.Command):
     def get_short_help_str(self, limit: int = 45) -> str:
         """One line of a group's help."""
         self._translate()
+        if self.help and is_wide(self.help):  # click looks for words, and for a full stop
+            return self.help.splitlines()[0].partition("。")[0] + "。"
         return super().get_short_help_str(limit)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -58,7 +65,9 @@ class PlainErrors(click.Command):
         if self.examples:
             with formatter.section(translated("Examples")):
                 for line in self.examples:
-                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+                    typed, mark, comment = line.partition(COMMENT)
+                    shown = typed + mark + translated(comment)
+                    formatter.write(f"{'':{formatter.current_indent}}{shown}\n")
 
     def _translate(self) -> None:
         """A process has one language, so the texts may be replaced for good."""
@@ -79,6 +88,7 @@ def path_options(function: Function) -> Function:
         click.option(
             "--credentials",
             "credentials_path",
+            metavar="FILE",
             type=file,
             help="Credentials file.  [default: ./credentials.json]",
         ),
@@ -86,6 +96,7 @@ def path_options(function: Function) -> Function:
             "-c",
             "--config",
             "config_path",
+            metavar="FILE",
             type=file,
             help="Configuration file.  [default: ./config.json]",
         ),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from kiroproxy.cli.base import Function
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def standing_rows(standings: "Iterable[Standing]") -> list[tuple[object, ...]]:
     ]
 
 
-STANDING_COLUMNS = ("Period", "Spent", "Warning at", "Limit", "Left", "Anew at (UTC)")
+STANDING_COLUMNS = marked(("Period", "Spent", "Warning at", "Limit", "Left", "Anew at (UTC)"))
 
 
 def build_standing(one: "Standing") -> dict[str, Any]:

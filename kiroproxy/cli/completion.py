@@ -3,6 +3,7 @@
 import click
 
 from kiroproxy.cli.base import PlainErrors, json_option, print_json
+from kiroproxy.cli.texts import translated as _
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -25,7 +26,7 @@ def completion(shell: str, as_json: bool) -> None:
 
     kind = get_completion_class(shell)
     if kind is None:
-        raise click.ClickException(f"click cannot complete in {shell}")
+        raise click.ClickException(_("{shell} cannot be completed").format(shell=shell))
     script = kind(main, {}, "kiroproxy", "_KIROPROXY_COMPLETE").source()
     if as_json:
         print_json({"shell": shell, "script": script})

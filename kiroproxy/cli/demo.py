@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import click
 
 from kiroproxy.cli.base import PlainErrors, json_option, path_options
+from kiroproxy.cli.texts import marked
+from kiroproxy.cli.texts import translated as _
 
 START_LIMIT_S = 30
 STOP_LIMIT_S = 5
@@ -24,7 +26,7 @@ PROMPT = "Hello, Claude!"
 SLOWLY = " [[sim: slow]]"
 """Asks the simulator for a pause before each frame, so that one can watch the stream."""
 
-PASTE = """
+PASTE = marked("""
 The proxy is running at {url}. Try it:
 
   curl -N {url}/v1/messages -H 'content-type: application/json' \\
@@ -37,7 +39,7 @@ Claude Code, in another terminal:
   export ANTHROPIC_BASE_URL={url}
   export ANTHROPIC_AUTH_TOKEN={key}
   claude
-"""
+""")
 
 
 @click.command(cls=PlainErrors, examples=["kiroproxy demo", "kiroproxy demo --own --port 9000"])
@@ -66,7 +68,7 @@ def demo(
             else:
                 _serve_simulated(stack, port, as_json)
     except KeyboardInterrupt:
-        say("\nstopped")
+        say("\n" + _("stopped"))
 
 
 def _quiet(_text: str) -> None:
@@ -82,9 +84,9 @@ def _serve_simulated(stack: contextlib.ExitStack, port: int | None, as_json: boo
     wanted = port or 8990
     chosen = wanted if is_free("127.0.0.1", wanted) else free_port()
     if chosen != wanted:
-        say(f"port {wanted} is taken, using {chosen}")
+        say(_("port {port} is taken, using {other}").format(port=wanted, other=chosen))
     place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kiroproxy-demo-")))
-    say("starting the simulator and the proxy (gunicorn, two gevent workers) …")
+    say(_("starting the simulator and the proxy (gunicorn, two gevent workers) …"))
     upstream = stack.enter_context(_simulator(place / "simulator.log"))
     key = write_demo_files(place, upstream, chosen)
     command = ["serve", "-c", str(place / "config.json")]
@@ -108,7 +110,8 @@ def _serve_own(
     require_client_key(config)
     host = "127.0.0.1" if config.host in ("0.0.0.0", "::") else config.host  # noqa: S104
     if not is_free(host, config.port):
-        raise click.ClickException(f"port {config.port} is taken; choose another with --port")
+        text = _("port {port} is taken; choose another with --port")
+        raise click.ClickException(text.format(port=config.port))
     names = {"config_path": "-c", "credentials_path": "--credentials", "port": "--port"}
     command = ["serve"]
     for name, value in options.items():
@@ -134,11 +137,13 @@ def _present(
         click.echo(json.dumps({"url": f"http://{host}:{port}", "key": key, "answer": lines}))
         server.wait()
         raise click.ClickException(_failure(server, log))
-    click.secho(f"\nPOST /v1/messages, stream: {prompt}\n", bold=True)
+    heading = _("POST /v1/messages, stream: {prompt}").format(prompt=prompt)
+    click.secho(f"\n{heading}\n", bold=True)
     for line in stream_lines(host, port, key, prompt):
         click.echo(line)
-    click.echo(PASTE.format(url=f"http://{host}:{port}", key=key))
-    click.echo("Ctrl-C ends it." + (f" Logs: {log.parent}" if log else ""))
+    click.echo(_(PASTE).format(url=f"http://{host}:{port}", key=key))
+    end = _("Ctrl-C ends it. Logs: {place}") if log else _("Ctrl-C ends it.")
+    click.echo(end.format(place=log.parent if log else ""))
     server.wait()
     raise click.ClickException(_failure(server, log))
 
@@ -252,7 +257,7 @@ def stream_lines(host: str, port: int, key: str, prompt: str) -> Iterator[str]:
             for line in answer:
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
         except (OSError, http.client.HTTPException) as error:
-            yield f"the request failed: {error!r}"
+            yield _("the request failed: {why}").format(why=repr(error))
 
 
 def is_free(host: str, port: int) -> bool:
@@ -278,6 +283,8 @@ def _failure(process: "subprocess.Popen[str]", log: Path | None) -> str:
     """What to say about a process that did not do its duty."""
     command = list(process.args)[3] if isinstance(process.args, list) else "server"
     code = process.poll()
-    what = f"ended with exit code {code}" if code is not None else "did not answer in time"
+    ended = _("kiroproxy {command} ended with exit code {code}")
+    late = _("kiroproxy {command} did not answer in time")
+    what = (late if code is None else ended).format(command=command, code=code)
     tail = log.read_text("utf-8", "replace").splitlines()[-20:] if log else []
-    return "\n".join([f"kiroproxy {command} {what}", *tail])
+    return "\n".join([what, *tail])

@@ -13,14 +13,16 @@ from kiroproxy.cli.base import (
     path_options,
     print_json,
 )
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
+from kiroproxy.cli.wide import padded
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from kiroproxy.doctor import Finding
 
-COLOURS = {"ok": "green", "warning": "yellow", "failure": "red"}
+COLOURS = {marked("ok"): "green", marked("warning"): "yellow", marked("failure"): "red"}
 
 
 @click.command(
@@ -77,6 +79,6 @@ def _show(one: "Finding", out: "Console") -> None:
 
     facts = {key: _(value) if isinstance(value, str) else value for key, value in one.facts.items()}
     told = f" {one.check:<12} {_(one.message).format(**facts)}"
-    out.print(Text.assemble((f"{one.state:<8}", COLOURS[one.state]), told))
+    out.print(Text.assemble((padded(_(one.state), 8), COLOURS[one.state]), told))
     if one.remedy:
         out.print(Text(f"{'':<21} → {_(one.remedy).format(**facts)}"))

@@ -7,6 +7,7 @@ import click
 
 from kiroproxy.cli.asking import opened
 from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json, print_table
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 
@@ -65,7 +66,7 @@ def _show(found: dict[str, Any], names: dict[int, str]) -> None:
             )
             for number, one in enumerate(found["attempts"], 1)
         ]
-        columns = ("Attempt", "Credential", "From s", "To s", "Outcome", "Remark")
+        columns = marked(("Attempt", "Credential", "From s", "To s", "Outcome", "Remark"))
         print_table(columns, calls)
     if found["error"]:
         click.echo(_("It ended with: {error}").format(error=found["error"]))

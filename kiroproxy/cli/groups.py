@@ -14,6 +14,7 @@ from kiroproxy.cli.budgets import (
     given_budgets,
     standing_rows,
 )
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def list_(config_path: Path | None, credentials_path: Path | None, as_json: bool
     if as_json:
         print_json({"groups": [_object(one) for one in found], "total": len(found)})
         return
-    columns = ("Group", "Name", "Credentials", "Enabled", "Priority", "Requests/s", "Cooldown s")
+    columns = marked(
+        ("Group", "Name", "Credentials", "Enabled", "Priority", "Requests/s", "Cooldown s")
+    )
     rows = []
     for one in found:
         own = one.group.settings

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
-NEXT_STEPS = """
+NEXT_STEPS = marked("""
 1. Add your Kiro account: where the Kiro IDE is signed in, by
 
      kiroproxy credentials import{options}
@@ -26,7 +27,7 @@ NEXT_STEPS = """
      export ANTHROPIC_BASE_URL=http://{host}:{port}
      export ANTHROPIC_AUTH_TOKEN={key}
      claude
-"""
+""")
 
 
 @click.command(

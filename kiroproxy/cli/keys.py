@@ -28,6 +28,7 @@ from kiroproxy.cli.budgets import (
 )
 from kiroproxy.cli.client_lines import base_url, client_lines, default_shell
 from kiroproxy.cli.shells import SHELLS
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -103,7 +104,9 @@ def list_(config_path: Path | None, credentials_path: Path | None, as_json: bool
     if not found:
         click.echo(_("There is no client key yet: `kiroproxy keys create NAME` makes one."))
         return
-    columns = ("Id", "Name", "Owner", "Key", "State", "Groups", "Models", "Last use", "Expiry")
+    columns = marked(
+        ("Id", "Name", "Owner", "Key", "State", "Groups", "Models", "Last use", "Expiry")
+    )
     print_table(
         columns,
         [

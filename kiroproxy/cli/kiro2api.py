@@ -34,6 +34,7 @@ def file_option(function: Function) -> Function:
     """Add `--token-file` as `token_file`."""
     return click.option(
         "--token-file",
+        metavar="FILE",
         type=click.Path(dir_okay=False, path_type=Path),
         help="Token file.  [default: ~/.aws/sso/cache/kiro-auth-token.json, or "
         "KIROPROXY_TOKEN_FILE]",

@@ -59,9 +59,10 @@ def list_(
     if as_json:
         print_json(rows)
         return
-    keys = ("key", "value", "origin", "help")
+    keys = ("key", "value", "origin")
     print_table(
-        ("Setting", "Value", "Origin", "Meaning"), [[row[key] for key in keys] for row in rows]
+        ("Setting", "Value", "Origin", "Meaning"),
+        [[*(row[key] for key in keys), _(row["help"])] for row in rows],
     )
 
 

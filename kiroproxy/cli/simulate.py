@@ -19,6 +19,7 @@ from kiroproxy.cli.base import PlainErrors, json_option
 @click.option("--strict", is_flag=True, help="Refuse also what Kiro merely should refuse.")
 @click.option(
     "--script",
+    metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="File that says what to play.",
 )

@@ -16,6 +16,7 @@ from kiroproxy.cli.base import (
     print_json,
     print_table,
 )
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -35,6 +36,26 @@ BY: Mapping[str, str] = {
 }
 """What people say → how the ledger calls it. Beside them `day`, `hour`, `minute`: roll-ups."""
 PERIODS = ("day", "hour", "minute")
+HEADS = dict(
+    zip(
+        (*BY, *PERIODS),
+        marked(
+            (
+                "Key",
+                "Group",
+                "Credential",
+                "Model",
+                "Dialect",
+                "Status",
+                "Client",
+                "Day",
+                "Hour",
+                "Minute",
+            )
+        ),
+        strict=True,
+    )
+)
 ROOT = "(apiKey)"
 FILTERS = (
     ("--key", "Only this client key, by id or name; `root` is the apiKey."),
@@ -213,8 +234,10 @@ def _print_totals(
         click.echo(_("Nothing was used in that time."))
         return
     say = namer(parts)
-    columns = [one.capitalize() for one in names]
-    heads = ("Requests", "Errors", "Input", "Output", "Cache read", "Credits", "First s", "Mean s")
+    columns = [HEADS[one] for one in names]
+    heads = marked(
+        ("Requests", "Errors", "Input", "Output", "Cache read", "Credits", "First s", "Mean s")
+    )
     rows = [[*_labels(one, names, say), *_amounts(one)] for one in found]
     if len(found) > 1:
         rows.append([_("total"), *[""] * (len(names) - 1), *_sum(found)])
@@ -298,20 +321,22 @@ def _list(
             click.echo(text.format(n=len(page.rows), total=page.total))
 
 
-REQUEST_COLUMNS = (
-    "Time",
-    "Key",
-    "Group",
-    "Credential",
-    "Model",
-    "Status",
-    "Tries",
-    "First s",
-    "Total s",
-    "Input",
-    "Output",
-    "Credits",
-    "End",
+REQUEST_COLUMNS = marked(
+    (
+        "Time",
+        "Key",
+        "Group",
+        "Credential",
+        "Model",
+        "Status",
+        "Tries",
+        "First s",
+        "Total s",
+        "Input",
+        "Output",
+        "Credits",
+        "End",
+    )
 )
 
 
@@ -390,7 +415,7 @@ def _print_forecast(found: "PoolForecast", names: Mapping[int, str]) -> None:
     if len(rows) > 1:
         total = (f"{pool.left:.2f}", f"{pool.per_day:.2f}", "", _dry(pool.dry_at, pool.left))
         rows.append((_("the pool"), *total))
-    print_table(("Credential", "Left", "A day", "Anew on", "Runs out"), rows)
+    print_table(marked(("Credential", "Left", "A day", "Anew on", "Runs out")), rows)
     for missing in found.unknown:
         click.echo(_("{name}: its balance is not known.").format(name=missing.display_name))
 

@@ -34,6 +34,8 @@ LOGIN_NEEDED: Final = frozenset({"InvalidRefreshToken", "InvalidConfig"})
 """Reasons that only a new login mends."""
 
 DEFAULT_GROUP: Final = "default"
+OFF: Final = "disabled: "
+"""How the reason for that begins."""
 RANKINGS_KEPT: Final = 1000
 """Per roster: models come from clients, in any number."""
 PROBE_EVERY_S: Final = 1.0
@@ -205,10 +207,10 @@ def disabled_reason(credential: Credential, now: datetime) -> str:
         return ""
     reason = credential.disabled_reason or "Manual"
     if until is not None:
-        return f"disabled: {reason} until {until:%Y-%m-%d %H:%M} UTC"
+        return f"{OFF}{reason} until {until:%Y-%m-%d %H:%M} UTC"
     if why := unknown_endpoint(credential):
-        return f"disabled: {reason} (endpoint {why})"
-    return f"disabled: {reason}" + (" (log in again)" if reason in LOGIN_NEEDED else "")
+        return f"{OFF}{reason} (endpoint {why})"
+    return f"{OFF}{reason}" + (" (log in again)" if reason in LOGIN_NEEDED else "")
 
 
 # ---- choosing ------------------------------------------------------------------------------

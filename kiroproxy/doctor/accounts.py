@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final, TypeVar
 
 from kiroproxy.credentials.model import Credential, check_refresh_token
-from kiroproxy.credentials.policy import Freshness, disabled_reason, freshness
+from kiroproxy.credentials.policy import OFF, Freshness, disabled_reason, freshness
 from kiroproxy.doctor.finding import Finding, _, failure, ok, warning
 from kiroproxy.doctor.network import auth_url
 from kiroproxy.doctor.patient import Patient
@@ -38,7 +38,8 @@ def check_tokens(patient: Patient) -> Iterator[Finding]:
         facts = {"name": one.display_name, "id": one.id}
         if reason := disabled_reason(one, now):
             remedy = _("see to the reason, then run `kiroproxy credentials enable {id}`")
-            yield warning("tokens", _("{name} is off: {why}"), remedy, **facts, why=reason)
+            facts["why"] = reason.removeprefix(OFF)
+            yield warning("tokens", _("{name} is off: {why}"), remedy, **facts)
             continue
         why = check_refresh_token(one.refresh_token) if one.refresh_token else None
         if why:

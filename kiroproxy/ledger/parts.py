@@ -11,6 +11,7 @@ from kiroproxy.ledger.limits import Limits
 from kiroproxy.ledger.spool import Spool
 from kiroproxy.ledger.usage import DEFAULT_RETENTION, Retention, UsageLedger
 from kiroproxy.ledger.usage_query import UsageReader
+from kiroproxy.ledger.watch import tell_exceeded
 from kiroproxy.runtime import Runtime
 
 
@@ -39,6 +40,8 @@ class Ledger:
     def housekeep(self) -> None:
         """Once in a while, by any worker."""
         self.limits.tidy()
+        if (snapshot := self.keys.snapshot()) is not None:
+            tell_exceeded(snapshot, self.limits, self.audit)
 
     def close(self) -> None:
         """Write what is left; the process ends."""

@@ -246,8 +246,12 @@ class UsageLedger:
                     return
                 in_thread(lambda path=path: self.spool.forget(path))  # type: ignore[misc]
         if not self._caught_up:
-            self._on_caught_up()
-            self._caught_up = True
+            try:
+                self._on_caught_up()
+                self._caught_up = True
+            except (DatabaseError, ConfigError) as error:
+                self._ill_until = time.monotonic() + REST_S
+                log.warning("earlier usage is not counted yet: %s", error)
 
     def _prune(self) -> None:
         if time.monotonic() - self._pruned_at < PRUNE_EVERY_S:

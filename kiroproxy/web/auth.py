@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from flask import Request
 
-from kiroproxy.errors import NotAuthenticated, NotFound
+from kiroproxy.errors import DatabaseError, KiroProxyError, NotAuthenticated, NotFound
+from kiroproxy.ledger.keys import ClientKey, KeyRing
 
 
 def presented_keys(request: Request) -> Iterator[str]:
@@ -44,6 +45,29 @@ def require_key(request: Request, key: str, message: str = "Invalid API key") ->
         admitted |= hmac.compare_digest(shown.encode("latin-1", "replace"), wanted)
     if not admitted or not wanted:
         raise NotAuthenticated(message)
+
+
+def identify(request: Request, root_key: str, ring: KeyRing) -> ClientKey | None:
+    """Whose key the caller shows: None for the root key, which is `apiKey`.
+
+    Raises:
+        NotAuthenticated: it shows none that is good; says why, if one was known.
+        DatabaseError: client keys cannot be checked now.
+    """
+    try:
+        require_key(request, root_key)
+        return None
+    except NotAuthenticated as error:
+        refusal: KiroProxyError = error
+    for shown in dict.fromkeys(presented_keys(request)):
+        try:
+            key = ring.find(shown) if shown else None
+        except (NotAuthenticated, DatabaseError) as error:
+            refusal = error
+            continue
+        if key is not None:
+            return key
+    raise refusal
 
 
 def require_admin(request: Request, key: str) -> None:

@@ -59,7 +59,8 @@ def install(app: Flask) -> None:
         status, body = _render()(error, g.request_id)
         account = g.pop("account", None)
         if account is not None:
-            account[0].end(status, type(error).__name__)
+            account.end(status, type(error).__name__, error=error)
+            account.settle()
         response = json_response(body, status)
         wait = _retry_after(error)
         if wait is not None:

@@ -9,7 +9,9 @@ from flask import Blueprint, Flask, Response, g, request
 
 from kiroproxy.credentials.borrowing import Borrower, Limits
 from kiroproxy.errors import NotFound
+from kiroproxy.ledger.limits import Entrance, anthropic_headers, openai_headers
 from kiroproxy.web.auth import require_admin
+from kiroproxy.web.openai import is_openai
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
@@ -32,21 +34,35 @@ def explain(trace_id: str) -> Response:
 
 
 def install(app: Flask) -> None:
-    """Add the trace's id and what the pool could still take to each answer."""
+    """Add the trace's id, and what pool and client key could still take, to each answer."""
 
     @app.after_request
     def label(response: Response) -> Response:
         borrower: Borrower | None = g.get("borrower")
-        if borrower is None:
-            return response
-        response.headers["x-kiroproxy-trace"] = borrower.trace.id
-        exhausted = response.status_code in EXHAUSTED
-        limits = borrower.limits(afresh=exhausted)
-        if limits is not None:
-            _add_limits(response, limits)
-            if exhausted and limits.reset_s > 0 and "retry-after" not in response.headers:
-                response.headers["retry-after"] = str(math.ceil(limits.reset_s))
+        if borrower is not None:
+            _label(response, borrower)
+        if (entrance := g.get("entrance")) is not None:
+            _tell_key(response, entrance)
         return response
+
+
+def _label(response: Response, borrower: Borrower) -> None:
+    response.headers["x-kiroproxy-trace"] = borrower.trace.id
+    exhausted = response.status_code in EXHAUSTED
+    limits = borrower.limits(afresh=exhausted)
+    if limits is not None:
+        _add_limits(response, limits)
+        if exhausted and limits.reset_s > 0 and "retry-after" not in response.headers:
+            response.headers["retry-after"] = str(math.ceil(limits.reset_s))
+
+
+def _tell_key(response: Response, entrance: Entrance) -> None:
+    """A client key's own limits count for its holder, not the pool's; and what is nearly spent."""
+    response.headers.update(anthropic_headers(entrance, datetime.now(UTC)))
+    if is_openai(request):
+        response.headers.update(openai_headers(entrance))
+    if warnings := entrance.warnings():
+        response.headers["x-kiroproxy-warning"] = "; ".join(warnings)
 
 
 @functools.lru_cache(maxsize=64)

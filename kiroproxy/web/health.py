@@ -54,7 +54,11 @@ def readyz() -> Response:
     """Whether a request could be served now; says why not."""
     parts = services()
     status = parts.pool.status()
-    reasons = [*status.problems, *(why for ask in parts.readiness if (why := ask()))]
+    reasons = [
+        *status.problems,
+        *parts.ledger.problems(),
+        *(why for ask in parts.readiness if (why := ask())),
+    ]
     if not status.usable:
         reasons.insert(0, "no usable credential")
     body = {"ready": bool(status.usable), "usable": status.usable, "reasons": reasons}

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flask import Blueprint, Response, g
 
 from kiroproxy.credentials.policy import DEFAULT_GROUP
-from kiroproxy.errors import DatabaseError
+from kiroproxy.errors import DatabaseError, NotAllowed
 from kiroproxy.ledger.budgets import Standing, day_end, month_start
 from kiroproxy.ledger.key_book import build_key
 from kiroproxy.ledger.keys import ClientKey
@@ -35,13 +35,26 @@ AMOUNTS: Final = (
 
 def me() -> Response:
     """The caller's limits, budgets and use."""
-    authenticate()
-    key: ClientKey | None = g.get("caller")
-    parts = services()
-    group = g.get("group", DEFAULT_GROUP)
-    response = json_response(describe(parts, key, group, datetime.now(UTC)))
+    group = _admit()
+    response = json_response(describe(services(), g.caller, group, datetime.now(UTC)))
     response.headers["cache-control"] = "no-store"
     return response
+
+
+def _admit() -> str:
+    """Check the key; the group that it is about.
+
+    Whoever names no group is told of one that the key may use.
+    """
+    try:
+        authenticate()
+    except NotAllowed:
+        key: ClientKey | None = g.get("caller")
+        if "group" in g or key is None or not key.allowed_groups:
+            raise
+        return key.allowed_groups[0]
+    group: str = g.get("group", DEFAULT_GROUP)
+    return group
 
 
 def describe(parts: Services, key: ClientKey | None, group: str, now: datetime) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Request, Response, g, request
+from flask import Blueprint, Request, Response, request
 
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
 from kiroproxy.dialects.openai_chat import stream as chat
@@ -22,7 +22,6 @@ from kiroproxy.dialects.openai_responses.request import (
 )
 from kiroproxy.dialects.openai_responses.schema import load_responses
 from kiroproxy.errors import NotFound
-from kiroproxy.web.auth import require_key
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import ReplySource, open_reply
@@ -32,6 +31,7 @@ from kiroproxy.web.streaming import Writer, answer
 from kiroproxy.web.v1 import (
     PREFIXES,
     SESSION_HEADERS,
+    authenticate,
     authenticated_body,
     json_response,
     open_account,
@@ -90,7 +90,7 @@ def chat_completions() -> Response:
     def fold(events: list[ReplyEvent]) -> dict[str, Any]:
         return chat.collect(events, head, wanted)
 
-    return _answer(conversation, lambda _: chat.ChatStream(head, wanted), fold)
+    return _answer("openai_chat", conversation, lambda _: chat.ChatStream(head, wanted), fold)
 
 
 # ---- Responses -------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def create_response() -> Response:
             store.put(response, wanted.items)
         return response
 
-    return _answer(conversation, writer, fold)
+    return _answer("openai_responses", conversation, writer, fold)
 
 
 class _Storing:
@@ -184,7 +184,7 @@ def get_response(response_id: str) -> Response:
     Raises:
         NotFound: there is none of that id.
     """
-    require_key(request, services().config.api_key)
+    authenticate()
     if request.args.get("stream", "").lower() == "true":
         raise invalid("stream", "a stored response is not streamed again", "unsupported_parameter")
     response = services().responses.get(response_id)
@@ -199,7 +199,7 @@ def delete_response(response_id: str) -> Response:
     Raises:
         NotFound: there is none of that id.
     """
-    require_key(request, services().config.api_key)
+    authenticate()
     if not services().responses.delete(response_id):
         raise _unknown(response_id)
     return json_response({"id": response_id, "object": "response", "deleted": True})
@@ -218,12 +218,13 @@ def _session(loaded: dict[str, Any]) -> str:
 
 
 def _answer(
+    dialect: str,
     conversation: Conversation,
     writer: Callable[[ReplySource], Writer],
     fold: Callable[[list[ReplyEvent]], dict[str, Any]],
 ) -> Response:
-    account = open_account(conversation)
     parts = services()
+    account = open_account(dialect, conversation)
 
     def folded(events: list[ReplyEvent]) -> Response:
         response = json_response(fold(events))
@@ -233,23 +234,19 @@ def _answer(
             response.headers["x-kiroproxy-usage"] = source
         return response
 
-    try:
-        return answer(
-            lambda: open_reply(parts, conversation),
-            writer if conversation.stream else None,
-            folded,
-            DisconnectWatcher(request.environ),
-            account,
-            parts.answers.begin(),
-        )
-    except Exception as error:
-        g.account = account, error
-        raise
+    return answer(
+        lambda: open_reply(parts, conversation),
+        writer if conversation.stream else None,
+        folded,
+        DisconnectWatcher(request.environ),
+        account,
+        parts.answers.begin(),
+    )
 
 
 def not_offered(**_: str) -> Response:
     """What Kiro has no counterpart for, and WebSockets."""
-    require_key(request, services().config.api_key)
+    authenticate()
     what = "WebSocket" if request.headers.get("upgrade") else request.path
     raise NotFound(f"{what} is not offered. {OFFERED} Answers stream as server-sent events.")
 

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from flask import g
 
-from kiroproxy.conversation import Conversation, ReplyEvent, SearchHit, Text
+from kiroproxy.conversation import Conversation, ReplyEvent, SearchHit, Text, Usage
 from kiroproxy.credentials.borrowing import Borrower
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.credentials.pool import Lease
@@ -15,6 +15,7 @@ from kiroproxy.errors import NotFound, Throttled
 from kiroproxy.kiro.models import Choice, choose_model
 from kiroproxy.kiro.request import BILLING_HEADER
 from kiroproxy.kiro.websearch import without_search
+from kiroproxy.ledger.keys import check_model
 from kiroproxy.relay import ReplyStream, relay
 from kiroproxy.search import SearchLoopStream, SearchOnlyStream
 from kiroproxy.upstream import failover
@@ -34,6 +35,9 @@ class ReplySource(Protocol):
     def __iter__(self) -> Iterator[list[ReplyEvent] | None]: ...
 
     def __next__(self) -> list[ReplyEvent] | None: ...
+
+    def usage(self) -> Usage:
+        """What the reply has come to so far, for one that breaks off."""
 
     def close(self) -> None:
         """Close upstream, give the credential back."""
@@ -77,6 +81,11 @@ def borrower_of(parts: Services, conversation: Conversation) -> Borrower:
     g.borrower = borrower = parts.pool.borrower(
         g.get("group", DEFAULT_GROUP), session, resumes=goes_on, trace=Trace(g.request_id)
     )
+    account = g.get("account")
+    if account is not None:
+        account.trace = borrower.trace
+        borrower.turnstile = account.entrance
+        borrower.client = account.key.id if account.key is not None else ""
     return borrower
 
 
@@ -87,6 +96,8 @@ def open_reply(parts: Services, conversation: Conversation) -> ReplySource:
         KiroProxyError: nothing was sent to the client yet.
     """
     choice = choose(parts, conversation.model)
+    if (caller := g.get("caller")) is not None:
+        check_model(caller, conversation.model, choice.model.id)
     parts.images.fill(conversation)
     borrower = borrower_of(parts, conversation)
 

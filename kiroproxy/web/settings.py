@@ -1,8 +1,8 @@
 """`/api/settings`: the settings that kiro2api has, as far as they mean something here.
 
-Behind the admin key. Three of them are settings of `config.json`, which count from the next restart or reload on, two
-are the `default` group's rate. The others are how this program works: they are told, and refused
-if somebody wants them otherwise.
+Behind the admin key. Three of them are settings of `config.json`, which count from the next restart
+or reload on, two are the `default` group's rate. The others are how this program works: they are
+told, and refused if somebody wants them otherwise.
 """
 
 from dataclasses import replace

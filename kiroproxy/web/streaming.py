@@ -1,14 +1,13 @@
 """An iterator of reply batches → a streaming response that closes upstream on every path."""
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from flask import Response
 
-from kiroproxy import observability as obs
 from kiroproxy.conversation import Failed, ReplyEvent, Stop
 from kiroproxy.errors import ServerStopping
+from kiroproxy.web.account import CLIENT_GONE, GONE_STATUS, Account
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
 from kiroproxy.web.draining import TimeIsUp, Work
 from kiroproxy.web.replies import ReplySource
@@ -28,52 +27,6 @@ class Writer(Protocol):
 
     def ping(self) -> bytes:
         """Something to send in a silence; empty where the dialect has nothing."""
-
-
-class Account:
-    """Measures one request, and says how it ended, once."""
-
-    def __init__(self, route: str, *, stream: bool, model: str, client: str = "") -> None:
-        self._route = route
-        self._client = client
-        self._stream = stream
-        self._model = model
-        self._began = time.monotonic()
-        self._first: float | None = None
-        self._ended = False
-        obs.IN_FLIGHT.inc()
-
-    def first_event(self) -> None:
-        """The answer starts."""
-        if self._first is None:
-            self._first = time.monotonic() - self._began
-            obs.FIRST_EVENT.labels(self._route).observe(self._first)
-
-    def end(self, status: int, ending: str, last: ReplyEvent | None = None) -> None:
-        """The answer is over; `ending` is a stop reason, an error's type or `client_gone`."""
-        if self._ended:
-            return
-        self._ended = True
-        duration = time.monotonic() - self._began
-        obs.IN_FLIGHT.dec()
-        obs.REQUESTS.labels(self._route, str(status), str(self._stream).lower()).inc()
-        obs.DURATION.labels(self._route).observe(duration)
-        obs.ENDINGS.labels(ending).inc()
-        usage = last.usage if type(last) is Stop else None
-        obs.log.info(
-            "request",
-            route=self._route,
-            model=self._model,
-            client=self._client,
-            status=status,
-            ending=ending,
-            first_event_s=None if self._first is None else round(self._first, 4),
-            duration_s=round(duration, 4),
-            input_count=usage.input_tokens if usage else None,
-            output_count=usage.output_tokens if usage else None,
-            usage_source=usage.source if usage else None,
-            credits=usage.credits if usage else None,
-        )
 
 
 class SseBody:
@@ -134,20 +87,32 @@ class SseBody:
         if type(last) is Failed:
             self._stream.error = last.error
         try:
-            self._stream.close()
+            self._end(last)
         finally:
-            if type(last) is Stop:
-                self._account.end(200, last.reason, last)
-            elif type(last) is Failed:
-                self._account.end(200, type(last.error).__name__)
-            else:
-                self._account.end(200, "client_gone")
+            self._stream.close()
+            self._account.settle()
+
+    def _end(self, last: ReplyEvent | None) -> None:
+        if type(last) is Stop:
+            self._account.end(200, last.reason, last)
+        elif type(last) is Failed:
+            self._account.end(200, type(last.error).__name__, error=last.error)
+        else:
+            self._account.end(200, CLIENT_GONE)
 
 
-def collect_events(stream: ReplySource) -> list[ReplyEvent]:
-    """All events of a primed reply; upstream is closed."""
+def folded(
+    stream: ReplySource, fold: Callable[[list[ReplyEvent]], Response], account: Account, work: Work
+) -> Response:
+    """The answer of a reply that is read to its end; upstream is closed."""
     try:
-        return [event for batch in stream if batch for event in batch]
+        with work:
+            events = [event for batch in stream if batch for event in batch]
+        account.first_event()
+        response = fold(events)
+        last = events[-1]
+        account.end(200, last.reason if type(last) is Stop else "error", last)
+        return response
     finally:
         stream.close()
 
@@ -169,25 +134,21 @@ def answer(
     watcher.start()
     try:
         with work:
-            stream = begin()
-            events = [] if stream_with is not None else collect_events(stream)
-        if stream_with is not None:
-            body = SseBody(stream, stream_with(stream), watcher, account, work)
-            handed_over = True
-            return Response(body, headers=SSE_HEADERS, direct_passthrough=True)
-        account.first_event()
-        response = fold(events)
-        last = events[-1]
-        account.end(200, last.reason if type(last) is Stop else "error", last)
-        return response
+            stream = account.source = begin()
+        if stream_with is None:
+            return folded(stream, fold, account, work)
+        body = SseBody(stream, stream_with(stream), watcher, account, work)
+        handed_over = True
+        return Response(body, headers=SSE_HEADERS, direct_passthrough=True)
     except Exception:
         raise  # the error handler answers, and ends the account with its status
     except TimeIsUp:
         raise ServerStopping from None
     except BaseException as error:
-        account.end(499, "client_gone" if isinstance(error, ClientGone) else "stopped")
+        account.end(GONE_STATUS, CLIENT_GONE if isinstance(error, ClientGone) else "stopped")
         raise
     finally:
         if not handed_over:
             watcher.stop()
             work.done()
+            account.settle()

@@ -7,21 +7,24 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
+from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.dialects.anthropic.request import has_pdf, translate
 from kiroproxy.dialects.anthropic.schema import load_count, load_messages
 from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
 from kiroproxy.dialects.jsontext import dumps
 from kiroproxy.errors import NotFound
 from kiroproxy.kiro.models import Model, listed_models
+from kiroproxy.ledger.keys import check_group, check_model
 from kiroproxy.token_count import estimate_conversation
+from kiroproxy.web.account import Account
 from kiroproxy.web.address import client_address
-from kiroproxy.web.auth import require_key
+from kiroproxy.web.auth import identify
 from kiroproxy.web.body import read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
 from kiroproxy.web.services import services
-from kiroproxy.web.streaming import Account, answer
+from kiroproxy.web.streaming import answer
 
 blueprint = Blueprint("v1", __name__)
 PREFIXES = ("/v1", "/v1/v1", "/<group:group>/v1", "/<group:group>/v1/v1")
@@ -40,15 +43,17 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 
 def authenticate() -> None:
-    """Check the client key, and that there is the group of the path.
+    """Find out whose key it is (`g.caller`, None for the root key), and that it may come here.
 
     Raises:
-        NotAuthenticated, NotFound: it may not, or cannot, be served.
+        NotAuthenticated, NotFound, NotAllowed: it may not, or cannot, be served.
     """
     parts = services()
-    require_key(request, parts.config.api_key)
+    g.caller = caller = identify(request, parts.config.api_key, parts.ledger.keys)
     if "group" in g:
         parts.pool.check_group(g.group)
+    if caller is not None:
+        check_group(caller, g.get("group", DEFAULT_GROUP))
 
 
 def authenticated_body() -> dict[str, Any]:
@@ -67,22 +72,28 @@ def answer_messages(*, held: bool) -> Response:
     """Answer a Messages request; `held` sends nothing but pings until the reply has ended."""
     conversation = translated(authenticated_body(), load_messages)
     conversation.session = conversation.session or _session_header()
-    account = open_account(conversation)
-    try:
-        return _answer(conversation, account, held=held)
-    except Exception as error:
-        g.account = account, error
-        raise
+    return _answer(conversation, open_account("anthropic", conversation), held=held)
 
 
-def open_account(conversation: Conversation) -> Account:
-    """Begin to measure the running request."""
-    return Account(
+def open_account(dialect: str, conversation: Conversation) -> Account:
+    """Begin to measure the running request.
+
+    An exception that nobody else has accounted for ends it with its status.
+    """
+    parts = services()
+    g.account = account = Account(
         str(request.url_rule),
         stream=conversation.stream,
         model=conversation.model,
-        client=client_address(request, services().config),
+        dialect=dialect,
+        client=client_address(request, parts.config),
+        group=g.get("group", DEFAULT_GROUP),
+        key=g.caller,
+        ledger=parts.ledger,
+        request_id=g.request_id,
     )
+    g.entrance = account.entrance
+    return account
 
 
 def translated(
@@ -132,6 +143,8 @@ def count_tokens() -> Response:
     body = authenticated_body()
     conversation = translated(body, load_count)
     model = choose(parts, conversation.model).model
+    if g.caller is not None:
+        check_model(g.caller, conversation.model, model.id)
     counted = parts.count_api.count(body) if parts.count_api is not None else None
     if counted is None:
         factor = parts.calibration.factor(model.id)

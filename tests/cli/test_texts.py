@@ -2,16 +2,22 @@
 
 import gettext
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
+from babel.messages.catalog import Catalog
 from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
-from kiroproxy.cli.texts import TRANSLATIONS, counted, translated
+from kiroproxy.cli.texts import TRANSLATIONS, counted, marked, translated
+from kiroproxy.cli.wide import cells, is_wide
+from tests.texts import catalogue, missing, sentences
 
+PLACE = re.compile(r"\{\w*(?:!r)?(?::[^{} ]*)?\}")
 CATALOGUE = TRANSLATIONS / "zh" / "LC_MESSAGES"
 
 
@@ -44,13 +50,56 @@ def test_the_compiled_catalogue_is_in_step() -> None:
     source = read_po(BytesIO((CATALOGUE / "messages.po").read_bytes()))
     with (CATALOGUE / "messages.mo").open("rb") as file:
         compiled = read_mo(file)
-    assert {m.id: m.string for m in compiled if m.id} == {
-        m.id: m.string for m in source if m.id and m.string
-    }
+    assert forms(compiled) == forms(source)
+
+
+def forms(messages: Catalog) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What is translated: singular and plural to all forms of the translation."""
+    return {_tuple(one.id): _tuple(one.string) for one in messages if one.id and one.string}
+
+
+def _tuple(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def test_a_sentence_without_translation_stays() -> None:
     assert translated("No one has translated this") == "No one has translated this"
     assert translated("") == ""
+    assert marked(("a", 1)) == ("a", 1)
     assert counted("{n} row", "{n} rows", 2).format(n=2) == "2 rows"
     assert Path(gettext.bindtextdomain("messages")) == TRANSLATIONS
+
+
+def test_every_sentence_is_in_chinese_too() -> None:
+    assert missing("zh") == []
+
+
+def test_translations_keep_the_places_of_values() -> None:
+    for sentence, translations in forms(catalogue("zh")).items():
+        for translation in translations:
+            assert set(PLACE.findall(translation)) == set(PLACE.findall(sentence[-1])), sentence
+
+
+def test_what_is_not_said_any_more_is_not_in_the_catalogue() -> None:
+    assert {sentence[-1] for sentence in forms(catalogue("zh"))} - sentences() == set()
+
+
+PAGES = """
+from tests.texts import commands
+for one in commands():
+    print(one.get_help(one.context_class(one, info_name=one.name, terminal_width=78)))
+"""
+
+
+def test_help_in_chinese_fits_a_terminal_and_is_in_chinese() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PAGES],
+        capture_output=True,
+        cwd=TRANSLATIONS.parents[1],
+        env={**os.environ, "LANGUAGE": "zh", "PYTHONUTF8": "1"},
+        check=True,
+    )
+    lines = done.stdout.decode().splitlines()
+    typed = [line for line in lines if "kiroproxy " in line and not is_wide(line)]
+    assert [line for line in lines if cells(line) > 80 and line not in typed] == []
+    assert [line for line in lines if re.search(r"[a-z]\.$|  [A-Z][a-z]+ [a-z]+ ", line)] == []

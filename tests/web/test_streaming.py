@@ -10,9 +10,10 @@ from werkzeug.test import EnvironBuilder
 
 from kiroproxy import errors as e
 from kiroproxy.conversation import Failed, ReplyEvent, Stop, TextDelta, Usage
+from kiroproxy.web.account import Account
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
 from kiroproxy.web.draining import Answers, TimeIsUp
-from kiroproxy.web.streaming import Account, SseBody, answer, collect_events
+from kiroproxy.web.streaming import SseBody, answer
 from tests.web.conftest import AUTH, BODY, GOOD, TRAILERS, Counters, Place, text
 
 STOP = Stop("end_turn", Usage(3, 2))
@@ -39,6 +40,9 @@ class Source:
         if isinstance(batch, BaseException):
             raise batch
         return batch
+
+    def usage(self) -> Usage:
+        return Usage(3, 1)
 
     def close(self) -> None:
         self.closed += 1
@@ -246,10 +250,10 @@ def test_folded(counters: Counters) -> None:
 
 
 def test_collecting_closes_on_every_path() -> None:
-    source = Source([TextDelta("a")], ZeroDivisionError())
+    bench = Bench([TextDelta("a")], ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        collect_events(cast(Any, source))
-    assert source.closed == 1
+        bench.answer(stream=False)
+    assert bench.source.closed == 1
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -9,14 +9,38 @@ import click
 
 from kiroproxy.cli.asking import opened
 from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json, print_table
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
     from kiroproxy.credentials.overview import Overview
 
-COLUMNS = ("ID", "Name", "Kind", "Group", "Priority", "State", "In flight", "Uses", "Last use")
-LAST_COLUMN = "Token ends"
-SPANS = ((86400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (1, "{n} s"))
+COLUMNS = marked(
+    (
+        "ID",
+        "Name",
+        "Kind",
+        "Group",
+        "Priority",
+        "State",
+        "In flight",
+        "Uses",
+        "Last use",
+        "Token ends",
+    )
+)
+SPANS = ((86400, marked("{n} d")), (3600, marked("{n} h")), (60, marked("{n} min")))
+RESTS = marked(
+    (
+        "throttled",
+        "limited by Kiro",
+        "daily limit",
+        "payment needed",
+        "access denied",
+        "server fault",
+    )
+)
+"""Why a credential cools: what `policy.judge` says."""
 
 
 @click.command(
@@ -56,7 +80,7 @@ def list_(
     if not found:
         click.echo(_("There is no credential: `kiroproxy credentials add` or `import` adds one."))
         return
-    print_table((*COLUMNS, LAST_COLUMN), [_row(one) for one in found])
+    print_table(COLUMNS, [_row(one) for one in found])
 
 
 def _row(seen: "Overview") -> tuple[object, ...]:
@@ -82,10 +106,14 @@ def _row(seen: "Overview") -> tuple[object, ...]:
 
 def state_words(seen: "Overview") -> str:
     """Standing and reason, in the user's language as far as they are ours to say."""
+    from kiroproxy.credentials.policy import OFF
+
     if seen.standing == "cooling":
         wait = math.ceil(seen.cooling_s)
         return _("cooling {n} s: {why}").format(n=wait, why=_(seen.reason))
-    return seen.reason if seen.standing == "disabled" else _("active")
+    if seen.standing == "disabled":
+        return _("disabled: {why}").format(why=seen.reason.removeprefix(OFF))
+    return _("active")
 
 
 def expiry_words(end: datetime | None, now: datetime) -> str:
@@ -101,7 +129,7 @@ def span(seconds: float) -> str:
     for size, words in SPANS:
         if seconds >= size:
             return _(words).format(n=int(seconds // size))
-    return _("{n} s").format(n=0)
+    return _("{n} s").format(n=max(int(seconds), 0))
 
 
 @click.command(

@@ -11,6 +11,7 @@ import click
 
 from kiroproxy.cli.asking import opened, progress
 from kiroproxy.cli.base import PlainErrors, json_option, path_options, print_json, print_table
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def balance(
     if as_json:
         print_json({"results": results})
     else:
-        columns = ("Credential", "Plan", "Used", "Limit", "Left", "Reset")
+        columns = marked(("Credential", "Plan", "Used", "Limit", "Left", "Reset"))
         keys = ("name", "subscriptionTitle", "currentUsage", "usageLimit", "remaining")
         good = [one for one in results if one["ok"]]
         if good:

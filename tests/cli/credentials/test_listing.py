@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kiroproxy.cli.credentials.listing import expiry_words, span
+from kiroproxy import errors
+from kiroproxy.cli.credentials.listing import RESTS, expiry_words, span
+from kiroproxy.credentials.policy import State, judge
 from kiroproxy.runtime import Decision, Note, Runtime
 from tests.cli.home import Home, entry
 
@@ -93,3 +95,17 @@ def test_durations_in_words() -> None:
     assert expiry_words(None, now) == "unknown"
     assert expiry_words(now, now) == "over"
     assert expiry_words(now + timedelta(minutes=5), now) == "in 5 min"
+
+
+def test_every_reason_to_cool_can_be_translated() -> None:
+    unpaid, a_day, limited = (
+        errors.QuotaExhausted("x"),
+        errors.Throttled("x"),
+        errors.Throttled("x"),
+    )
+    unpaid.payment, a_day.scope, limited.scope = True, "day", "account"
+    plain = (errors.AccessDenied("x"), errors.Throttled("x"), errors.ServerFault("x"))
+    outcomes = (unpaid, a_day, limited, *plain)
+    now = datetime.now(UTC)
+    reasons = [judge(one, now, State(failures=1)).note.why for one in outcomes]
+    assert sorted(reasons) == sorted(RESTS)
