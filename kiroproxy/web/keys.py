@@ -38,17 +38,19 @@ def _body() -> dict[str, Any]:
     config = services().config
     body = read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
     given = {name: value for name, value in body.items() if name not in READ_ONLY}
-    if "enabled" in given and "disabled" not in given:
-        if not isinstance(given["enabled"], bool):
-            raise InvalidRequest("enabled: must be true or false", param="enabled")
-        given["disabled"] = not given.pop("enabled")
+    if "enabled" in given:
+        enabled = given.pop("enabled")
+        if not isinstance(enabled, bool) or given.get("disabled", not enabled) is enabled:
+            raise InvalidRequest(
+                "enabled: must be true or false, as disabled is not", param="enabled"
+            )
+        given["disabled"] = not enabled
     return given
 
 
 def key_object(key: ClientKey) -> dict[str, Any]:
     """A key without its secret, with the names that kiro2api's users look for."""
-    facts = build_key(key, datetime.now(UTC))
-    return facts | {"key_preview": key.hint, "enabled": not key.disabled}
+    return build_key(key, datetime.now(UTC)) | {"key_preview": key.hint}
 
 
 def _with_secret(new: NewKey) -> dict[str, Any]:

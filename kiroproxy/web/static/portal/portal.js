@@ -55,14 +55,13 @@ async function ask() {
   const turn = ++latest;
   const path = group ? `/${encodeURIComponent(group)}/v1/me` : "/v1/me";
   let answer;
-  let body = null;
   try {
     answer = await fetch(path, { headers: { "x-api-key": key }, cache: "no-store" });
-    body = await answer.json().catch(() => null);
-  } catch (error) {
-    if (turn === latest) complain(say(answer || error.name !== "TypeError" ? "strange" : "unreachable", { status: "–" }));
+  } catch {
+    if (turn === latest) complain(say("unreachable"));
     return;
   }
+  const body = await answer.json().catch(() => null);
   if (turn !== latest) return;
   if (answer.ok && body && body.usage !== undefined) {
     told = body;
