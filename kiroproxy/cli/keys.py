@@ -88,6 +88,16 @@ def _ledger(
         yield parts, parts.ledger
 
 
+def _warn_of_groups(parts: "Services", key: "ClientKey") -> None:
+    """A name that no group has may be a mistake, or a group to come."""
+    from kiroproxy.credentials.registry import Registry
+
+    known = {one.group.name for one in Registry(parts.pool, parts.groups).groups()}
+    for name in key.allowed_groups:
+        if name not in known:
+            click.echo(_("Note: there is no group {name} yet.").format(name=name), err=True)
+
+
 @keys.command(name="list", examples=["kiroproxy keys list", "kiroproxy keys list --json"])
 @path_options
 @json_option
@@ -219,6 +229,7 @@ def create(
         with wrong_usage():
             new = ledger.book.create(settings, secret=secret)
         _note(ledger, "key.create", new.key)
+        _warn_of_groups(parts, new.key)
     sentence = _("Client key {name} is made. This is the only time it is shown:")
     _print_new(parts, new, sentence, url, shell, as_json)
 
@@ -310,11 +321,12 @@ def set_(
         given["name"] = name
     if not given:
         raise click.UsageError(_("Say what to set: see `kiroproxy keys set --help`."))
-    with _ledger(config_path, credentials_path) as (_parts, ledger):
+    with _ledger(config_path, credentials_path) as (parts, ledger):
         before = _find(ledger, key)
         with wrong_usage():
             changed = ledger.book.patch(before.id, given)
         _note(ledger, "key.change", changed, before)
+        _warn_of_groups(parts, changed)
     _report(changed, _("Client key {name} is changed."), as_json)
 
 

@@ -150,5 +150,9 @@ def _print_lines(rows: "list[UsageRow]") -> None:
 
 
 def _aligned(cells: tuple[str, ...]) -> str:
-    parts = [f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)]
+    from rich.cells import cell_len  # Chinese letters are two columns wide
+
+    parts = [
+        cell + " " * (width - cell_len(cell)) for cell, width in zip(cells, WIDTHS, strict=True)
+    ]
     return " ".join(parts).rstrip()

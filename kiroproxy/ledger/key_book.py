@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME_LIMIT: Final = 200
+NAMES_LIMIT: Final = 200
 SECRET_MIN: Final = 8
 """Of secrets that are brought along from another program (S121)."""
 OVERLAP_S: Final = 24 * 3600.0
@@ -393,6 +394,11 @@ def _parse_names(name: str, value: object) -> tuple[str, ...]:
     value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InvalidRequest(f"{name}: must be a list of texts", param=name)
+    if len(value) > NAMES_LIMIT or any(len(one) > NAME_LIMIT for one in value):
+        words = f"at most {NAMES_LIMIT} texts of {NAME_LIMIT} characters"
+        raise InvalidRequest(f"{name}: must be {words}", param=name)
+    if not all(one.isprintable() for one in value):
+        raise InvalidRequest(f"{name}: must be printable texts", param=name)
     return tuple(dict.fromkeys(one.strip() for one in value if one.strip()))
 
 

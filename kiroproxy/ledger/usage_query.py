@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -109,9 +110,13 @@ def parse_time(name: str, value: str, now: datetime | None = None) -> datetime:
 def _parse_value(name: str, text: str) -> Any:
     kind = FIELDS[name]
     try:
-        return msgspec.convert(text, kind, strict=False)
+        value = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        raise InvalidRequest(f"{name}: {text!r} cannot be one", param=name) from None
+        value = math.nan
+    largest = 1e9 if isinstance(value, float) else 2**62  # what databases take, credits in nanos
+    if isinstance(value, int | float) and not abs(value) <= largest:
+        raise InvalidRequest(f"{name}: {text!r} cannot be one", param=name)
+    return value
 
 
 # ---- questions -----------------------------------------------------------------------------

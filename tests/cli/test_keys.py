@@ -46,6 +46,13 @@ def test_it_is_shown_once_with_lines(home: Home) -> None:
     assert secret not in log
 
 
+def test_a_group_that_is_not_there(home: Home) -> None:
+    told = home.run("keys", "create", "ci", "--group", "prro", "--group", "default")
+    assert told.exit_code == 0
+    assert told.stderr == "Note: there is no group prro yet.\n"
+    assert home.run("keys", "set", "ci", "--group", "default").stderr == ""
+
+
 def test_as_json(home: Home) -> None:
     made = make(
         home, "ci", "--requests-per-minute", 30, "--credits-per-day", 2.5, "--url", "https://a.b/"
@@ -130,6 +137,8 @@ def test_a_secret_of_ones_own(home: Home) -> None:
         ("--owner", "x" * 201),
         ("--owner", "a\nb"),
         ("--name", "x" * 201),
+        ("--group", "x" * 201),
+        ("--model", "a\nb"),
     ],
 )
 def test_bad_settings(home: Home, options: tuple[str, ...]) -> None:
