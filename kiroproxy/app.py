@@ -33,7 +33,21 @@ from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import AccountClient, Balances
-from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, v1
+from kiroproxy.web import (
+    accounting,
+    admin,
+    cc_v1,
+    errors,
+    explain,
+    groups,
+    health,
+    keys,
+    me,
+    openai,
+    portal,
+    settings,
+    v1,
+)
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
 
@@ -64,6 +78,8 @@ def create_app(config: Config | None = None) -> Flask:
     app.extensions[EXTENSION] = build_services(config)
     groups.install(app)
     for module in (v1, cc_v1, openai, health, admin, groups, explain):
+        app.register_blueprint(module.blueprint)
+    for module in (me, portal, keys, accounting, settings):
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)

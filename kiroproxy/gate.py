@@ -137,6 +137,13 @@ def _count_request(db: sqlite3.Connection, key_id: str, now: float) -> None:
     )
 
 
+def load(db: sqlite3.Connection, key_id: str, now: float) -> tuple[int, int]:
+    """Requests of the last minute and requests at once of a key that is limited in them."""
+    requests = _window(db, Gate(key_id, per_minute=1), now)[0]
+    query = "SELECT count(*) FROM key_slots WHERE key_id = ?"
+    return requests, db.execute(query, (key_id,)).fetchone()[0]
+
+
 def leave(db: sqlite3.Connection, slots: Iterable[int], counts: Mapping[Counter, int]) -> None:
     """Free places, and add to counters."""
     db.executemany("DELETE FROM key_slots WHERE id = ?", [(one,) for one in slots])

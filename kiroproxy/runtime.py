@@ -346,6 +346,10 @@ class Runtime(SharedDatabase):
         if self._owed_slots or self._owed_counts or self._owed:
             self._transaction(lambda db: None, None)
 
+    def gate_load(self, key_id: str) -> tuple[int, int]:
+        """A limited key's requests of the last minute, and its requests at once."""
+        return self._transaction(lambda db: gates.load(db, key_id, self.now()), (0, 0))
+
     def counters(self, wanted: Iterable[Counter]) -> dict[Counter, int]:
         """What counters stand at."""
         return self._transaction(lambda db: gates.read_counters(db, wanted), {})

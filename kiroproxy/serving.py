@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
 from kiroproxy.credentials.stores.durable import network_filesystem
 from kiroproxy.credentials.stores.file import FileStore
-from kiroproxy.errors import ConfigError, CredentialError
+from kiroproxy.errors import ConfigError, CredentialError, DatabaseError
 
 if TYPE_CHECKING:
     from kiroproxy.ledger.parts import Ledger
@@ -261,7 +261,21 @@ def prepare_credentials(config: Config) -> list[str]:
                     f"{added} credentials of KIRO_AUTH_TOKEN are in {config.credentials_path} now: "
                     "their tokens rotate there, keep that directory between starts"
                 )
+        if found.client_keys:
+            warnings += take_over_keys(config, found.client_keys)
     return warnings
+
+
+def take_over_keys(config: Config, entries: Sequence[object]) -> list[str]:
+    """Make client keys of kiro2api's (S121), each once; what the operator should know."""
+    from kiroproxy.ledger.database import Database
+    from kiroproxy.ledger.key_book import KeyBook
+    from kiroproxy.ledger.key_import import summary, take_over
+
+    try:
+        return summary(take_over(KeyBook(Database(config.database_url)), entries))
+    except (DatabaseError, ConfigError) as error:
+        return [f"the client keys of KIRO_AUTH_TOKEN were not taken over: {error}"]
 
 
 def wipe_metrics(directory: Path) -> None:

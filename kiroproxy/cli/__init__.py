@@ -20,11 +20,14 @@ from kiroproxy.cli.explain import explain
 from kiroproxy.cli.groups import groups
 from kiroproxy.cli.health import health
 from kiroproxy.cli.init import init
+from kiroproxy.cli.keys import keys
 from kiroproxy.cli.kiro2api import OLDER_SET
 from kiroproxy.cli.login import login
 from kiroproxy.cli.serve import serve
 from kiroproxy.cli.settings import settings
 from kiroproxy.cli.simulate import simulate
+from kiroproxy.cli.tail import tail
+from kiroproxy.cli.usage import usage
 from kiroproxy.cli.version import version
 
 if TYPE_CHECKING:
@@ -38,6 +41,9 @@ COMMANDS: tuple[click.Command, ...] = (
     settings,
     credentials,
     groups,
+    keys,
+    usage,
+    tail,
     explain,
     backup,
     restore,

@@ -7,11 +7,20 @@ import click
 
 from kiroproxy.cli.asking import confirm, opened, wrong_usage
 from kiroproxy.cli.base import Group, json_option, path_options, print_json, print_table
+from kiroproxy.cli.budgets import (
+    STANDING_COLUMNS,
+    budget_options,
+    build_standing,
+    given_budgets,
+    standing_rows,
+)
 from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
     from kiroproxy.credentials.registry import GroupInfo
+    from kiroproxy.ledger.budgets import Standing
+    from kiroproxy.web.services import Services
 
 SETTINGS = (
     ("--priority", "priority", int, "Order of groups where any may serve."),
@@ -22,6 +31,7 @@ SETTINGS = (
 
 
 def _settings_options(function: Any) -> Any:
+    function = budget_options(function)
     for name, key, kind, text in reversed(SETTINGS):
         function = click.option(name, key, type=kind, help=text)(function)
     return click.option("--display-name", help="What people call it.")(function)
@@ -76,12 +86,14 @@ def _object(info: "GroupInfo") -> dict[str, Any]:
 @json_option
 def show(name: str, config_path: Path | None, credentials_path: Path | None, as_json: bool) -> None:
     """Show one group: settings, and which credentials it has."""
-    with opened(config_path, credentials_path) as (_parts, registry):
+    with opened(config_path, credentials_path) as (parts, registry):
         info = registry.group(name)
         ids = [one.id for one in registry.in_group(name)]
+        standings = _standings(parts, name)
     facts = _object(info)
     if as_json:
-        print_json(facts | {"credentials": ids})
+        budgets = [build_standing(one) for one in standings]
+        print_json(facts | {"credentials": ids, "budgets": budgets})
         return
     rows = {key: value for key, value in facts.items() if key != "settings"} | facts["settings"]
     rows["credentials"] = ", ".join(f"#{one}" for one in ids)
@@ -89,6 +101,31 @@ def show(name: str, config_path: Path | None, credentials_path: Path | None, as_
     for key, value in rows.items():
         if value is not None:
             click.echo(f"{key:<{width}}  {value}".rstrip())
+    if standings:
+        print_table(STANDING_COLUMNS, standing_rows(standings))
+
+
+def _standings(parts: "Services", name: str) -> "list[Standing]":
+    """How the group's budgets stand."""
+    from kiroproxy.ledger.limits import Limits
+
+    budgets = parts.ledger.book.group_budgets().get(name)
+    if budgets is None:
+        return []
+    limits = Limits(parts.ledger.limits.runtime, group_budgets=lambda group: budgets)
+    return limits.standings(None, name)["group"]
+
+
+def _set_budgets(parts: "Services", name: str, given: dict[str, float]) -> None:
+    from dataclasses import replace
+
+    from kiroproxy.ledger.budgets import NO_BUDGETS
+
+    if given:
+        book = parts.ledger.book
+        before = book.group_budgets().get(name, NO_BUDGETS)
+        book.set_group_budgets(name, replace(before, **given))
+        parts.ledger.audit.append("group.budgets", name, who="cli", after=given)
 
 
 @groups.command(examples=["kiroproxy groups create pro --display-name Pro --priority 1"])
@@ -108,16 +145,22 @@ def create(
     from kiroproxy.credentials.groups import Group as GroupOfCredentials
     from kiroproxy.credentials.groups import parse_settings
 
-    with opened(config_path, credentials_path) as (_parts, registry):
+    budgets = given_budgets(settings)
+    with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
             values = parse_settings(settings)
             registry.create_group(GroupOfCredentials(name, display_name or name, values))
         info = registry.group(name.strip())
+        _set_budgets(parts, name.strip(), budgets)
     _report(info, _("Group {name} is made."), as_json)
 
 
 @groups.command(
-    name="set", examples=["kiroproxy groups set pro --rate-limit-qps 2 --rate-limit-burst 5"]
+    name="set",
+    examples=[
+        "kiroproxy groups set pro --rate-limit-qps 2 --rate-limit-burst 5",
+        "kiroproxy groups set default --credits-per-day 100 --warn-per-day 80",
+    ],
 )
 @click.argument("name")
 @_settings_options
@@ -138,12 +181,16 @@ def set_(
 
     if display_name is None and all(value is None for value in settings.values()):
         raise click.UsageError(_("Say what to set: see `kiroproxy groups set --help`."))
-    with opened(config_path, credentials_path) as (_parts, registry):
+    budgets = given_budgets(settings)
+    only_budgets = display_name is None and all(value is None for value in settings.values())
+    with opened(config_path, credentials_path) as (parts, registry):
         before = registry.group(name).group
         with wrong_usage():
             values = parse_settings(settings, before.settings)
         shown = display_name or before.display_name
-        registry.change_group(replace(before, display_name=shown, settings=values))
+        if not only_budgets:
+            registry.change_group(replace(before, display_name=shown, settings=values))
+        _set_budgets(parts, name, budgets)
         info = registry.group(name)
     _report(info, _("Group {name} is changed."), as_json)
 
@@ -161,10 +208,11 @@ def rename(
     as_json: bool,
 ) -> None:
     """Call a group otherwise; its credentials and settings go with it."""
-    with opened(config_path, credentials_path) as (_parts, registry):
+    with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
-            name = registry.rename_group(name, new_name)
-        info = registry.group(name)
+            new_name = registry.rename_group(name, new_name)
+        parts.ledger.book.rename_group(name, new_name)
+        info = registry.group(new_name)
     _report(info, _("The group is called {name} now."), as_json)
 
 
@@ -182,8 +230,9 @@ def remove(
 ) -> None:
     """Delete a group; its credentials go to `default`."""
     from kiroproxy.credentials.groups import check_name
+    from kiroproxy.ledger.budgets import NO_BUDGETS
 
-    with opened(config_path, credentials_path) as (_parts, registry):
+    with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
             check_name(name)
         total = registry.group(name).total
@@ -192,6 +241,7 @@ def remove(
             confirm(text.format(n=total, name=name), yes)
         with wrong_usage():
             registry.remove_group(name)
+        parts.ledger.book.set_group_budgets(name, NO_BUDGETS)
     if as_json:
         print_json({"removed": name, "moved": total})
         return

@@ -13,7 +13,7 @@ import json
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -62,13 +62,15 @@ CLI_WARNING: Final = (
 class Found:
     """What a source holds; `problems` name the entries that cannot be used (S91).
 
-    `notes` are what the operator should know of those that can.
+    `notes` are what the operator should know of those that can. `client_keys` are the entries of
+    kiro2api's `api_keys` as they are (S121): the ledger reads them.
     """
 
     credentials: tuple[Credential, ...]
     problems: tuple[str, ...] = ()
     groups: tuple[Group, ...] = ()
     notes: tuple[str, ...] = ()
+    client_keys: tuple[Any, ...] = field(default=(), repr=False)
 
 
 def token_hash(credential: Credential) -> str:
@@ -128,7 +130,13 @@ def _read_json(text: str, name: str, path: Path | None) -> Found:
             credentials.append(_read_entry(raw, where, path))
         except ConfigError as error:
             problems.append(f"{name}: {error}")
-    return Found(tuple(credentials), tuple(problems), tuple(groups))
+    keys = top.get("api_keys") if isinstance(top, dict) else None
+    return Found(
+        tuple(credentials),
+        tuple(problems),
+        tuple(groups),
+        client_keys=tuple(keys) if isinstance(keys, list) else (),
+    )
 
 
 def _entries(top: Any) -> tuple[list[Any], list[Group]]:
@@ -145,6 +153,8 @@ def _entries(top: Any) -> tuple[list[Any], list[Group]]:
             if own != DEFAULT_GROUP:
                 entries = [_grouped(one, own) for one in entries]
             return entries, groups
+    if isinstance(top.get("api_keys"), list) and "refreshToken" not in top:
+        return [], groups  # client keys alone
     return ([top] if top else []), groups
 
 

@@ -6,8 +6,8 @@ that makes it.
 
 import math
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NAME_LIMIT: Final = 200
+NAMES_LIMIT: Final = 200
 SECRET_MIN: Final = 8
 """Of secrets that are brought along from another program (S121)."""
 OVERLAP_S: Final = 24 * 3600.0
@@ -46,6 +47,14 @@ class NewKey:
 
     key: ClientKey
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenKey:
+    """A key that another program made: its secret, and parsed settings."""
+
+    secret: str = field(repr=False)
+    settings: Mapping[str, Any]
 
 
 class KeyBook:
@@ -80,14 +89,8 @@ class KeyBook:
         Raises:
             InvalidRequest: there is a key with that secret already.
         """
-        secret = _own_secret(secret) if secret else new_secret()
-        key = ClientKey(
-            id=uuid.uuid4().hex[:12],
-            hash=hash_of(secret),
-            hint=hint_of(secret),
-            created_at=self._now(),
-        )
-        key = replace(key, **(settings or {}))
+        secret = own_secret(secret) if secret else new_secret()
+        key = self._new(secret, settings or {})
         try:
             self._write(lambda connection: _insert(connection, key))
         except DatabaseError as error:
@@ -96,6 +99,39 @@ class KeyBook:
             raise
         return NewKey(key, secret)
 
+    def _new(self, secret: str, settings: Mapping[str, Any]) -> ClientKey:
+        key = ClientKey(
+            id=uuid.uuid4().hex[:12],
+            hash=hash_of(secret),
+            hint=hint_of(secret),
+            created_at=self._now(),
+        )
+        return replace(key, **settings)
+
+    def adopt(self, given: Sequence[GivenKey], *, dry_run: bool = False) -> list[ClientKey | None]:
+        """Take over keys of another program, each of them once; None where it was taken before.
+
+        That a key was taken is remembered, so that neither a deleted one comes back nor the secret
+        of one that was rotated. With `dry_run` nothing is written.
+        """
+
+        def work(connection: "Connection") -> list[ClientKey | None]:
+            known = set(_read(connection).by_hash)
+            outcome: list[ClientKey | None] = []
+            for one in given:
+                digest = hash_of(one.secret)
+                taken = digest in known or _was_taken(connection, digest)
+                outcome.append(None if taken else self._new(one.secret, one.settings))
+                known.add(digest)
+            if not dry_run:
+                for key in outcome:
+                    if key is not None:
+                        _insert(connection, key)
+                        _note_taken(connection, key.hash)
+            return outcome
+
+        return self._database.read(work) if dry_run else self._write(work)
+
     def change(self, reference: str, settings: Mapping[str, Any]) -> ClientKey:
         """Give a key other settings; those that are not named stay.
 
@@ -103,6 +139,25 @@ class KeyBook:
             NotFound: there is no such key.
         """
         return self._edit(reference, lambda key: replace(key, **settings))
+
+    def patch(self, reference: str, given: Mapping[str, Any]) -> ClientKey:
+        """Change what JSON names; of `limits` and `budgets`, too, what it does not name stays.
+
+        Raises:
+            NotFound: there is no such key.
+            InvalidRequest: names what cannot be used.
+        """
+        parse_settings(given)
+
+        def work(key: ClientKey) -> ClientKey:
+            whole = {
+                name: asdict(getattr(key, name)) | value
+                for name, value in given.items()
+                if name in ("limits", "budgets") and isinstance(value, dict)
+            }
+            return replace(key, **parse_settings({**given, **whole}))
+
+        return self._edit(reference, work)
 
     def rotate(self, reference: str, overlap_s: float = OVERLAP_S) -> NewKey:
         """Give a key another secret; the old one is good for a while yet, at most to its expiry.
@@ -127,11 +182,12 @@ class KeyBook:
 
         return NewKey(self._edit(reference, work), secret)
 
-    def delete(self, reference: str) -> ClientKey:
+    def delete(self, reference: str, *, keep_last: bool = False) -> ClientKey:
         """Forget a key; what it did stays in the ledger.
 
         Raises:
             NotFound: there is no such key.
+            InvalidRequest: it is the last one, which was to be kept.
         """
 
         def work(connection: "Connection") -> ClientKey:
@@ -139,7 +195,10 @@ class KeyBook:
 
             from kiroproxy.ledger import tables
 
-            key = _one(_read(connection), reference)
+            snapshot = _read(connection)
+            key = _one(snapshot, reference)
+            if keep_last and len(snapshot.keys) == 1:
+                raise InvalidRequest("The last client key cannot be deleted: disable it instead.")
             connection.execute(delete(tables.client_keys).where(tables.client_keys.c.id == key.id))
             return key
 
@@ -164,6 +223,29 @@ class KeyBook:
                 return
             row = {"name": group, "budgets": msgspec.json.encode(budgets).decode()}
             upsert(connection, table, [row], replace=["budgets"])
+
+        self._write(work)
+
+    def rename_group(self, old: str, new: str) -> None:
+        """A group is called otherwise: its budgets, and the keys that are for it, go with it."""
+
+        def work(connection: "Connection") -> None:
+            from sqlalchemy import delete, update
+
+            from kiroproxy.ledger import key_rows, tables
+            from kiroproxy.ledger.statements import upsert
+
+            snapshot = _read(connection)
+            budgets, keys = tables.group_budgets, tables.client_keys
+            if old in snapshot.group_budgets:
+                document = msgspec.json.encode(snapshot.group_budgets[old]).decode()
+                row = {"name": new, "budgets": document}
+                upsert(connection, budgets, [row], replace=["budgets"])
+                connection.execute(delete(budgets).where(budgets.c.name == old))
+            for key in (one for one in snapshot.keys if old in one.allowed_groups):
+                groups = tuple(new if one == old else one for one in key.allowed_groups)
+                values = key_rows.build_row(replace(key, allowed_groups=groups))
+                connection.execute(update(keys).where(keys.c.id == key.id).values(values))
 
         self._write(work)
 
@@ -214,6 +296,27 @@ def _insert(connection: "Connection", key: ClientKey) -> None:
     connection.execute(insert(tables.client_keys).values(key_rows.build_row(key)))
 
 
+def _taken_mark(digest: str) -> str:
+    """The name of the mark, as long as such names may be."""
+    return f"key {digest[:60]}"
+
+
+def _was_taken(connection: "Connection", digest: str) -> bool:
+    from sqlalchemy import select
+
+    from kiroproxy.ledger import tables
+
+    query = select(tables.marks.c.value).where(tables.marks.c.name == _taken_mark(digest))
+    return connection.execute(query).scalar() is not None
+
+
+def _note_taken(connection: "Connection", digest: str) -> None:
+    from kiroproxy.ledger import tables
+    from kiroproxy.ledger.statements import upsert
+
+    upsert(connection, tables.marks, [{"name": _taken_mark(digest), "value": 1}])
+
+
 def _one(snapshot: Snapshot, reference: str) -> ClientKey:
     if reference in snapshot.by_id:
         return snapshot.by_id[reference]
@@ -226,7 +329,12 @@ def _one(snapshot: Snapshot, reference: str) -> ClientKey:
     return named[0]
 
 
-def _own_secret(secret: str) -> str:
+def own_secret(secret: str) -> str:
+    """A secret that is brought along.
+
+    Raises:
+        InvalidRequest: it is none that a header could carry, or far too short.
+    """
     if not secret.isascii() or not secret.isprintable() or " " in secret:
         raise InvalidRequest("key: must be ASCII text without blanks", param="key")
     if len(secret) < SECRET_MIN:
@@ -286,6 +394,11 @@ def _parse_names(name: str, value: object) -> tuple[str, ...]:
     value = [] if value is None else value
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise InvalidRequest(f"{name}: must be a list of texts", param=name)
+    if len(value) > NAMES_LIMIT or any(len(one) > NAME_LIMIT for one in value):
+        words = f"at most {NAMES_LIMIT} texts of {NAME_LIMIT} characters"
+        raise InvalidRequest(f"{name}: must be {words}", param=name)
+    if not all(one.isprintable() for one in value):
+        raise InvalidRequest(f"{name}: must be printable texts", param=name)
     return tuple(dict.fromkeys(one.strip() for one in value if one.strip()))
 
 

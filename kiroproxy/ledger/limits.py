@@ -120,6 +120,10 @@ class Limits:
             for scope, name in scopes
         }
 
+    def load(self, key_id: str) -> tuple[int, int]:
+        """Requests of the last minute and requests at once of a key that is limited in them."""
+        return self.runtime.gate_load(key_id)
+
     def output_tokens_today(self, key_id: str) -> int:
         """What a key has used of its output tokens."""
         counter = tokens_counter(key_id, self.clock())

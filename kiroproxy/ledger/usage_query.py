@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -109,9 +110,13 @@ def parse_time(name: str, value: str, now: datetime | None = None) -> datetime:
 def _parse_value(name: str, text: str) -> Any:
     kind = FIELDS[name]
     try:
-        return msgspec.convert(text, kind, strict=False)
+        value = msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError:
-        raise InvalidRequest(f"{name}: {text!r} cannot be one", param=name) from None
+        value = math.nan
+    largest = 1e9 if isinstance(value, float) else 2**62  # what databases take, credits in nanos
+    if isinstance(value, int | float) and not abs(value) <= largest:
+        raise InvalidRequest(f"{name}: {text!r} cannot be one", param=name)
+    return value
 
 
 # ---- questions -----------------------------------------------------------------------------
@@ -379,11 +384,11 @@ def _csv(pages: Iterator[list[UsageRow]]) -> Iterator[str]:
         out = io.StringIO()
         writer = csv.writer(out)
         for row in rows:
-            writer.writerow([_cell(value) for value in build_row(row).values()])
+            writer.writerow([cell(value) for value in build_row(row).values()])
         yield out.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A text that a spreadsheet would take for a formula is made a text: clients choose names."""
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r"):
         return "'" + value

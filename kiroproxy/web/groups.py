@@ -19,6 +19,7 @@ from kiroproxy.errors import (
     KiroProxyError,
     NotAuthenticated,
 )
+from kiroproxy.ledger.budgets import NO_BUDGETS
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
 from kiroproxy.web.auth import require_admin, require_key
@@ -379,13 +380,14 @@ def change_group(name: str) -> Response:
 def rename_group(name: str) -> Response:
     """Call it otherwise; its tokens go with it."""
     registry = _operator()
-    return json_response(
-        _group_object(registry.group(registry.rename_group(name, _body().get("new_name"))))
-    )
+    new_name = registry.rename_group(name, _body().get("new_name"))
+    services().ledger.book.rename_group(name, new_name)
+    return json_response(_group_object(registry.group(new_name)))
 
 
 @blueprint.delete("/groups/<name>")
 def remove_group(name: str) -> Response:
     """Delete it; its tokens go to `default`."""
     _operator().remove_group(name)
+    services().ledger.book.set_group_budgets(name, NO_BUDGETS)
     return Response(status=204)

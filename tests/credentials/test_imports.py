@@ -216,3 +216,15 @@ def test_kiro_clis_database_is_only_read(tmp_path: Path) -> None:
         db.execute("CREATE TABLE x (y)")
     with pytest.raises(ConfigError, match="kiro-cli"):
         read_source(str(other), "x")
+
+
+def test_s121_client_keys_are_handed_on() -> None:
+    entry = {"key": "kp_12345678", "name": "n", "allowed_groups": ["pro"]}
+    both = {"api_keys": [entry], "tokens": [{"auth": "Social", "refreshToken": LONG}]}
+    found = read_source(json.dumps(both), "x")
+    assert (len(found.credentials), found.client_keys) == (1, (entry,))
+    alone = read_source(json.dumps({"api_keys": [entry]}), "x")
+    assert (alone.credentials, alone.problems, alone.client_keys) == ((), (), (entry,))
+    assert "kp_12345678" not in repr(alone)
+    for other in ({"api_keys": "x", "tokens": []}, {"tokens": []}, []):
+        assert read_source(json.dumps(other), "x").client_keys == ()

@@ -155,3 +155,40 @@ def test_settings_as_people_write_them() -> None:
         "limits": KeyLimits(requests_per_minute=5),
         "budgets": Budgets(month_soft=3),
     }
+
+
+def test_a_patch_leaves_what_it_does_not_name(book: KeyBook) -> None:
+    book.create(parse_settings({"name": "ci", "limits": {"concurrent": 2}, "models": ["a*"]}))
+    changed = book.patch("ci", {"limits": {"requests_per_minute": 5}, "owner": "me"})
+    assert (changed.limits.concurrent, changed.limits.requests_per_minute) == (2, 5)
+    assert (changed.models, changed.owner) == (("a*",), "me")
+    assert book.patch("ci", {"limits": {"concurrent": 0}}).limits.requests_per_minute == 5
+    assert book.patch("ci", {"limits": None}).limits.requests_per_minute == 0
+    before = book.get("ci")
+    for bad in ({"limits": {"qps": 1}}, {"limits": 5}, {"hash": "x"}, {"owner": 7}):
+        with pytest.raises(InvalidRequest):
+            book.patch("ci", bad)
+    assert book.get("ci") == before
+
+
+def test_the_last_key_may_be_kept(book: KeyBook) -> None:
+    """Requirements 13: /api/keys never deletes the last one."""
+    book.create({"name": "a"})
+    book.create({"name": "b"})
+    book.delete("a", keep_last=True)
+    with pytest.raises(InvalidRequest, match="last"):
+        book.delete("b", keep_last=True)
+    assert [one.name for one in book.all()] == ["b"]
+    book.delete("b")
+
+
+def test_a_group_is_called_otherwise(book: KeyBook) -> None:
+    book.create({"name": "a", "allowed_groups": ("pro", "other")})
+    book.create({"name": "b"})
+    book.set_group_budgets("pro", Budgets(day_hard=1.5))
+    book.rename_group("pro", "team")
+    assert book.group_budgets() == {"team": Budgets(day_hard=1.5)}
+    assert book.get("a").allowed_groups == ("team", "other")
+    assert book.get("b").allowed_groups == ()
+    book.rename_group("nobody", "else")
+    assert book.group_budgets() == {"team": Budgets(day_hard=1.5)}

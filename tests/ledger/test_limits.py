@@ -359,3 +359,17 @@ def test_names_and_durations() -> None:
         ("credits key a", day_of(at)),
     )
     assert [duration(s) for s in (-1, 0, 0.2, 60, 3723)] == ["0s", "0s", "1s", "1m0s", "1h2m3s"]
+
+
+def test_a_keys_load_can_be_looked_at(path: Path) -> None:
+    limits = Limits(Runtime(path))
+    key = ClientKey("k", "h", limits=KeyLimits(requests_per_minute=5, concurrent=3))
+    assert limits.load("k") == (0, 0)
+    first, second = limits.entrance(key, "default"), limits.entrance(key, "default")
+    first.enter()
+    second.enter()
+    assert limits.load("k") == (2, 2)
+    assert limits.load("other") == (0, 0)
+    first.leave()
+    first.settle()
+    assert limits.load("k") == (2, 1), "looking takes nothing"

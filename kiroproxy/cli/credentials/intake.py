@@ -25,6 +25,7 @@ from kiroproxy.cli.base import (
     print_table,
     write_private,
 )
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from kiroproxy.credentials.imports import Found
     from kiroproxy.credentials.intake import Row
     from kiroproxy.credentials.model import Credential
+    from kiroproxy.ledger.key_import import KeyRow
 
 EXAMPLE = "kiroproxy credentials"
 NAME_LIMIT = 100
@@ -212,6 +214,7 @@ def import_(
     from kiroproxy.credentials import intake
     from kiroproxy.credentials.groups import check_name
     from kiroproxy.credentials.policy import DEFAULT_GROUP
+    from kiroproxy.ledger.key_import import take_over
 
     with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
@@ -225,8 +228,13 @@ def import_(
                 registry.adopt_groups(one for source in found for one in source.groups)
             work = intake.Intake(parts.pool, registry, verify=verify, probe=parts.balances.fetch)
             rows = _carry_out(work, rows)
-    _report(rows, dry_run, as_json)
-    if any(row.failed for row in rows):
+        entries = [entry for one in found for entry in one.client_keys]
+        keys = take_over(parts.ledger.book, entries, dry_run=dry_run)
+        for key in (one for one in keys if one.status == "added"):
+            after = {"name": key.name, "hint": key.hint, "imported": True}
+            parts.ledger.audit.append("key.create", key.id, who="cli", after=after)
+    _report(rows, dry_run, as_json, keys)
+    if any(row.failed for row in rows) or any(one.status == "failed" for one in keys):
         raise SystemExit(1)
 
 
@@ -280,18 +288,42 @@ def _carry_out(work: Any, rows: "list[Row]") -> "list[Row]":
     return [done[number] for number in sorted(done)]
 
 
-def _report(rows: "Sequence[Row]", dry_run: bool, as_json: bool) -> None:
+def _report(
+    rows: "Sequence[Row]", dry_run: bool, as_json: bool, keys: "Sequence[KeyRow]" = ()
+) -> None:
     counts = {
         name: sum(row.status == name for row in rows)
         for name in ("new", "added", "duplicate", "failed")
     }
     if as_json:
         shown = [_row_object(row) for row in rows]
-        print_json({"dryRun": dry_run} | counts | {"total": len(rows), "rows": shown})
+        report = {"dryRun": dry_run} | counts | {"total": len(rows), "rows": shown}
+        if keys:
+            report["clientKeys"] = [_key_object(one) for one in keys]
+        print_json(report)
         return
-    if not rows:
+    if rows:
+        _print_rows(rows, counts, dry_run)
+    elif not keys:
         click.echo(_("The source holds no credential."))
-        return
+    if keys:
+        _print_keys(keys)
+
+
+def _key_object(row: "KeyRow") -> dict[str, Any]:
+    facts = {"number": row.number, "status": row.status, "why": row.why or None}
+    return facts | {"id": row.id or None, "name": row.name, "hint": row.hint}
+
+
+def _print_keys(keys: "Sequence[KeyRow]") -> None:
+    """What became of the client keys in the source."""
+    click.echo(_("Client keys in the source (`kiroproxy keys list` shows all):"))
+    words = _status_words()
+    rows = [(one.number, words[one.status], one.name, one.hint, one.why) for one in keys]
+    print_table(marked(("#", "Result", "Name", "Key", "Remark")), rows)
+
+
+def _print_rows(rows: "Sequence[Row]", counts: dict[str, int], dry_run: bool) -> None:
     print_table(
         ("#", "Result", "Name", "Kind", "Group", "Token", "Remark"),
         [_row_cells(row) for row in rows],
@@ -301,6 +333,15 @@ def _report(rows: "Sequence[Row]", dry_run: bool, as_json: bool) -> None:
     else:
         text = _("{added} added, {duplicate} duplicates, {failed} failed.")
     click.echo(text.format(**counts))
+
+
+def _status_words() -> dict[str, str]:
+    return {
+        "new": _("new"),
+        "added": _("added"),
+        "duplicate": _("duplicate"),
+        "failed": _("failed"),
+    }
 
 
 def _row_object(row: "Row") -> dict[str, Any]:
@@ -325,12 +366,7 @@ def _row_object(row: "Row") -> dict[str, Any]:
 def _row_cells(row: "Row") -> tuple[object, ...]:
     from kiroproxy.web.groups import mask_email
 
-    words = {
-        "new": _("new"),
-        "added": _("added"),
-        "duplicate": _("duplicate"),
-        "failed": _("failed"),
-    }
+    words = _status_words()
     facts, one = _row_object(row), row.credential
     if one is None:
         return (row.number, words[row.status], "", "", "", "", row.why)

@@ -239,6 +239,28 @@ def test_an_empty_source(home: Home) -> None:
 # ---- export --------------------------------------------------------------------------------
 
 
+def test_s121_client_keys_come_along_once(home: Home) -> None:
+    """`api_keys` of a file of kiro2api's are client keys here, and each is told."""
+    source = home.place / "kiro2api.json"
+    secret = "kp_of-the-old-program"
+    keys = [{"key": secret, "name": "old", "allowed_groups": ["pro"]}, {"key": "short"}]
+    source.write_text(json.dumps({"api_keys": keys[:1], "tokens": []}), "utf-8")
+    preview = home.json("credentials", "import", source, "--dry-run")
+    assert [one["status"] for one in preview["clientKeys"]] == ["new"]
+    assert home.json("keys", "list")["total"] == 0
+    done = home.run("credentials", "import", source)
+    assert done.exit_code == 0
+    assert "kp_…gram" in done.stdout
+    assert secret not in done.output
+    again = home.json("credentials", "import", source)
+    assert [one["status"] for one in again["clientKeys"]] == ["duplicate"]
+    (key,) = home.json("keys", "list")["keys"]
+    assert (key["name"], key["allowed_groups"]) == ("old", ["pro"])
+    source.write_text(json.dumps({"api_keys": keys, "tokens": []}), "utf-8")
+    told = home.json("credentials", "import", source, code=1)
+    assert [one["status"] for one in told["clientKeys"]] == ["duplicate", "failed"]
+
+
 def test_export_and_import_again(home: Home, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert "--yes" in home.refused("credentials", "export", "out.json")
     assert not (home.place / "out.json").exists()
