@@ -88,6 +88,6 @@ def _retry_after(error: Exception) -> float | None:
         return error.retry_after_s or 5.0
     if isinstance(error, e.QuotaExhausted):
         return 3600.0  # until the month ends: whoever waits at all shall not wait busily
-    if isinstance(error, e.NoCredential):
+    if isinstance(error, e.NoCredential | e.LimitExceeded):
         return error.retry_after_s
     return None
