@@ -118,7 +118,7 @@ def test_a_sign_in(proxy: Proxy, sim: Simulator) -> None:
 
 def test_a_sign_in_that_is_given_up(proxy: Proxy, sim: Simulator) -> None:
     told = done(proxy, "POST", "/logins", {"method": "google"}, 201)
-    assert told["redirectUri"].startswith("http://localhost")
+    assert told["redirectUri"].startswith("http://127.0.0.1")
     other = {"url": f"{told['redirectUri']}?code=x&state=another"}
     done(proxy, "POST", f"/logins/{told['id']}/redirect", other, 400)
     assert done(proxy, "DELETE", f"/logins/{told['id']}")["phase"] == "cancelled"
@@ -141,7 +141,7 @@ def test_a_live_view_begins_at_once(proxy: Proxy) -> None:
 
 def test_streams_go_on_while_the_admin_application_is_built(tmp_path: Path) -> None:
     with (
-        Simulator("--strict") as sim,
+        Simulator() as sim,
         Proxy(tmp_path, CONFIG, [credential()], upstream=sim.url, workers=1) as proxy,
     ):
         assert post(proxy, body()).status_code == 200
@@ -184,7 +184,6 @@ SECRETS = {
 }
 IN_URL = "CANARY-in-a-url-" + "u" * 60
 OF_SETTINGS = {key: f"CANARY-{key}-" + "s" * 40 for key in ("proxyPassword", "countTokensApiKey")}
-REMOTE = {"accessToken", "refreshToken"}
 
 
 def canaries(place: Path) -> list[str]:
@@ -196,6 +195,7 @@ def canaries(place: Path) -> list[str]:
 
 def leaks(text: str, secrets: list[str]) -> list[str]:
     """Which secrets are in a text: any of them by their beginning, or by more than their end."""
+    text = text.replace("\\u2026", "…")
     return [
         one
         for one in secrets
@@ -263,7 +263,8 @@ def test_s128_never_a_token(tmp_path: Path) -> None:
             answer = call(proxy, method, path, sent)
             assert answer.status_code != 500, (method, path, answer.text)
             secrets = before + canaries(tmp_path)
-            assert not leaks(answer.text, secrets), (method, path, answer.text)
+            found = leaks(answer.text, secrets)
+            assert not found, (method, path, answer.text, found)
             assert not leaks(str(dict(answer.headers)), secrets), (method, path)
         metrics = requests.get(f"{proxy.url}/metrics", headers={"x-api-key": ADMIN}, timeout=10)
         secrets = before + canaries(tmp_path)
