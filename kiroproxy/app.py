@@ -35,7 +35,6 @@ from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import AccountClient, Balances
 from kiroproxy.web import (
     accounting,
-    admin,
     cc_v1,
     errors,
     explain,
@@ -48,6 +47,7 @@ from kiroproxy.web import (
     settings,
     v1,
 )
+from kiroproxy.web.admin.door import AdminDoor
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
 
@@ -77,13 +77,14 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = build_services(config)
     groups.install(app)
-    for module in (v1, cc_v1, openai, health, admin, groups, explain):
+    for module in (v1, cc_v1, openai, health, groups):
         app.register_blueprint(module.blueprint)
     for module in (me, portal, keys, accounting, settings):
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)
     _install_cors(app)
+    app.wsgi_app = AdminDoor(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
 
 
@@ -119,6 +120,7 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         config=config,
+        runtime=runtime,
         pool=pool,
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
         groups=book,

@@ -211,6 +211,8 @@ def open_archive(path: Path, paths: Mapping[str, Path | None]) -> Iterator[Archi
         try:
             with tarfile.open(path, "r:gz") as tar:
                 members = dict(_unpack(tar, folder))
+                while tar.fileobj is not None and tar.fileobj.read(CHUNK):
+                    pass  # to its end, where gzip's own checksum is
         except (tarfile.TarError, EOFError, zlib.error) as error:
             raise BadArchive(f"{path} is no backup of kiroproxy: {error}") from None
         except OSError as error:

@@ -144,6 +144,17 @@ def load(db: sqlite3.Connection, key_id: str, now: float) -> tuple[int, int]:
     return requests, db.execute(query, (key_id,)).fetchone()[0]
 
 
+def recent(db: sqlite3.Connection, key_id: str, now: float) -> tuple[int, float]:
+    """Requests of the last minute, and how long until the first of them leaves it."""
+    requests, room_s, _ = _window(db, Gate(key_id, per_minute=1), now)
+    return requests, room_s
+
+
+def forget_old(db: sqlite3.Connection, now: float) -> None:
+    """Forget what was counted more than a minute ago, for whomever."""
+    db.execute("DELETE FROM key_seconds WHERE second <= ?", (now - WINDOW_S - 1,))
+
+
 def leave(db: sqlite3.Connection, slots: Iterable[int], counts: Mapping[Counter, int]) -> None:
     """Free places, and add to counters."""
     db.executemany("DELETE FROM key_slots WHERE id = ?", [(one,) for one in slots])

@@ -334,6 +334,19 @@ class Runtime(SharedDatabase):
         """Pass a key's gate without taking a credential; None if the database does not say."""
         return self._transaction(lambda db: self._pass(db, gate), None)
 
+    def recent(self, name: str) -> tuple[int, float]:
+        """How often `attempt` was called for a name in this minute; seconds until one is over."""
+        return self._transaction(lambda db: gates.recent(db, name, self.now()), (0, 0.0))
+
+    def attempt(self, name: str, per_minute: int) -> Passage | None:
+        """Count something that may happen so often a minute; None if the database does not say."""
+
+        def work(db: sqlite3.Connection) -> Passage:
+            gates.forget_old(db, self.now())
+            return self._pass(db, Gate(name, per_minute))
+
+        return self._transaction(work, None)
+
     def leave(self, slot: int, counts: Mapping[Counter, int]) -> None:
         """Free a key's place and count what was used, along with the next transaction."""
         if slot:
@@ -486,9 +499,9 @@ class Runtime(SharedDatabase):
         like = prefix + "%"
         return self._transaction(work, {})
 
-    def look(self) -> Shared:
-        """What the workers know now."""
-        return self._transaction(lambda db: self._shared(db, Demand()), Shared(now=self.now()))
+    def look(self, demand: Demand = NO_DEMAND) -> Shared:
+        """What the workers know now; with a demand, also its pin."""
+        return self._transaction(lambda db: self._shared(db, demand), Shared(now=self.now()))
 
     # ---- for people ------------------------------------------------------------------------
 

@@ -14,7 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-BUSY_LIMIT_S: Final = 0.05
+BUSY_LIMIT_S: Final = 0.5
+"""So long a transaction waits for others: a host that is short of CPU lets one sleep in its midst."""
+HURRIED_LIMIT_S: Final = 0.05
+HURRY_S: Final = 2.0
+"""After one has waited in vain, so long the next ones wait for less: somebody holds the lock."""
 BUSY_PAUSE_S: Final = 0.0005
 REOPEN_S: Final = 1.0
 """So long a database that broke is left alone."""
@@ -56,6 +60,7 @@ class SharedDatabase:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._reopen_at = 0.0
+        self._hurry_until = 0.0
 
     def close(self) -> None:
         """Close this process's connection."""
@@ -73,7 +78,8 @@ class SharedDatabase:
         """Run `work` in a transaction; `default` if the database does not let us."""
         if self._pid != os.getpid():
             self._after_fork()
-        deadline = time.monotonic() + BUSY_LIMIT_S
+        began = time.monotonic()
+        patience = HURRIED_LIMIT_S if began < self._hurry_until else BUSY_LIMIT_S
         while True:
             try:
                 with self._lock:  # never held across a pause
@@ -86,7 +92,8 @@ class SharedDatabase:
                         self._drop()
                         self._broke(error)
                     return default
-            if time.monotonic() > deadline:
+            if (now := time.monotonic()) > began + patience:
+                self._hurry_until = now + HURRY_S
                 self.faults += 1
                 return default
             time.sleep(BUSY_PAUSE_S)

@@ -15,7 +15,7 @@ from kiroproxy.ledger.request_log import RequestLog
 from kiroproxy.ledger.usage import UsageRow
 from kiroproxy.ledger.usage_query import EXPORTS, Asked, Total, build_row, build_total, parse_asked
 from kiroproxy.web.address import client_address
-from kiroproxy.web.auth import require_admin
+from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
@@ -31,7 +31,7 @@ PERIODS = ("minute", "hour", "day")
 
 @blueprint.before_request
 def _guard() -> None:
-    require_admin(request, services().config.admin_api_key)
+    admit_operator()
 
 
 def _asked(*apart: str, since: str | None = SINCE) -> Asked:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from flask import Request
 
-from kiroproxy.errors import DatabaseError, KiroProxyError, NotAuthenticated, NotFound
+from kiroproxy.errors import DatabaseError, KiroProxyError, NotAuthenticated
 from kiroproxy.ledger.keys import ClientKey, KeyRing
 
 
@@ -68,15 +68,3 @@ def identify(request: Request, root_key: str, ring: KeyRing) -> ClientKey | None
         if key is not None:
             return key
     raise refusal
-
-
-def require_admin(request: Request, key: str) -> None:
-    """Admit an operator; without an admin key in the configuration there is nothing here (S126).
-
-    Raises:
-        NotFound: no admin key is configured.
-        NotAuthenticated: the shown key is not it.
-    """
-    if not key.strip():
-        raise NotFound(f"No such path: {request.path}")
-    require_key(request, key, "Invalid or missing admin API key")

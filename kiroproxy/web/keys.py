@@ -9,8 +9,8 @@ from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.key_book import NewKey, build_key, parse_settings
 from kiroproxy.ledger.keys import ClientKey
 from kiroproxy.web.address import client_address
-from kiroproxy.web.auth import require_admin
 from kiroproxy.web.body import read_json
+from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
@@ -30,7 +30,7 @@ READ_ONLY = (
 
 @blueprint.before_request
 def _guard() -> None:
-    require_admin(request, services().config.admin_api_key)
+    admit_operator()
 
 
 def _body() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
 from kiroproxy.ledger.parts import Ledger
 from kiroproxy.relay import Timing
+from kiroproxy.runtime import Runtime
 from kiroproxy.token_count import Calibration
 from kiroproxy.upstream.catalogue import Catalogue
 from kiroproxy.upstream.client import KiroClient
@@ -32,10 +33,11 @@ class Services:
     """The parts that the views join."""
 
     config: Config
+    runtime: Runtime
     pool: Pool
+    ledger: Ledger
     client: KiroClient
     groups: GroupBook
-    ledger: Ledger
     balances: Balances
     sign_ins: SignIns
     search: SearchClient

@@ -20,9 +20,9 @@ from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.threads import in_thread
 from kiroproxy.runtime import PIN_LIFE_S
 from kiroproxy.web.address import client_address
-from kiroproxy.web.auth import require_admin
 from kiroproxy.web.body import read_json
 from kiroproxy.web.groups import REFRESHES
+from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import Services, services
 from kiroproxy.web.v1 import json_response
 
@@ -47,7 +47,7 @@ KNOWN: Final = (*OF_GROUP, *IN_FILE, *FIXED)
 
 @blueprint.before_request
 def _guard() -> None:
-    require_admin(request, services().config.admin_api_key)
+    admit_operator()
 
 
 @blueprint.get("")

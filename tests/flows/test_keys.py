@@ -147,7 +147,7 @@ def test_requests_a_minute_are_exact_across_workers(sim: Simulator, tmp_path: Pa
         assert Counter(one.status_code for one in answers) == {200: 10, 429: 30}
         assert len(sim.requests("/generateAssistantResponse")) == 10
         refused = next(one for one in answers if one.status_code == 429)
-        assert 1 <= int(refused.headers["retry-after"]) <= 60
+        assert 1 <= int(refused.headers["retry-after"]) <= 61
         assert refused.headers["anthropic-ratelimit-requests-limit"] == "10"
         assert refused.headers["anthropic-ratelimit-requests-remaining"] == "0"
         good = [one for one in answers if one.status_code == 200]
