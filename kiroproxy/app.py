@@ -31,7 +31,7 @@ from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import AccountClient, Balances
-from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, v1
+from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, ui, v1
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
 
@@ -61,7 +61,7 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = build_services(config)
     groups.install(app)
-    for module in (v1, cc_v1, openai, health, admin, groups, explain):
+    for module in (v1, cc_v1, openai, health, admin, groups, explain, ui):
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)
