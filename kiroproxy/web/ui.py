@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify, render_template, request
+from werkzeug.wrappers import Response as BaseResponse
 
 from kiroproxy import __version__
 from kiroproxy.errors import NotFound
@@ -34,19 +35,19 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-cache",  # files are asked for anew, and mostly unchanged (304)
 }
-ICONS = (
-    "activity arrow-clockwise arrow-repeat box-arrow-right check-circle-fill"
-    " chevron-right circle-half clipboard cloud-arrow-up diagram-3 download"
-    " exclamation-triangle-fill gear globe2 graph-up hourglass-split key list-ul"
-    " pencil people-fill plug plus-lg search shield-check speedometer2 three-dots"
-    " trash x-circle-fill x-lg play-fill pause-fill info-circle-fill lightning-charge-fill"
-).split()
+ICONS = re.compile(
+    "activity|arrow-clockwise|arrow-repeat|box-arrow-right|check-circle-fill|chevron-right|"
+    "circle-half|clipboard|cloud-arrow-up|diagram-3|download|exclamation-triangle-fill|gear|"
+    "globe2|graph-up|hourglass-split|info-circle-fill|key|lightning-charge-fill|list-ul|"
+    "pause-fill|pencil|people-fill|play-fill|plug|plus-lg|search|shield-check|speedometer2|"
+    "three-dots|trash|x-circle-fill|x-lg"
+)
 
 
 @blueprint.get("/admin", defaults={"path": ""})
 @blueprint.get("/admin/", defaults={"path": ""})
 @blueprint.get("/admin/<path:path>")
-def page(path: str) -> Response:
+def page(path: str) -> BaseResponse:
     """Hand the request over to the page's own application (S126, S137)."""
     if not services().config.admin_api_key.strip():
         raise NotFound(f"No such path: {request.path}")
@@ -124,7 +125,11 @@ def sentences(code: str) -> dict[str, str]:
 
 def icon_sprite(everything: str) -> str:
     """The symbols that the page shows, out of the two thousand that Bootstrap's wheel has."""
-    found = re.findall(r'<symbol[^>]*\bid="([^"]+)".*?</symbol>', everything, re.DOTALL)
-    whole = re.finditer(r"<symbol.*?</symbol>", everything, re.DOTALL)
-    wanted = [match.group() for name, match in zip(found, whole, strict=True) if name in set(ICONS)]
+    symbols = re.findall(r"<symbol.*?</symbol>", everything, re.DOTALL)
+    wanted = [one for one in symbols if ICONS.fullmatch(_id_of(one))]
     return f'<svg xmlns="http://www.w3.org/2000/svg">{"".join(wanted)}</svg>'
+
+
+def _id_of(symbol: str) -> str:
+    found = re.search(r'\bid="([^"]+)"', symbol)
+    return found[1] if found else ""

@@ -3,7 +3,7 @@
 import { ApiError, call, rows } from "./api.js";
 import { h, put } from "./dom.js";
 import { badge, bar, button, confirm, dialog, field, form, table, values } from "./ui.js";
-import { t } from "./words.js";
+import { t, tn } from "./words.js";
 
 const label = (row, id) => row?.label || row?.email || `#${id}`;
 
@@ -28,11 +28,11 @@ export function bulkBar(place, seen, reload, signal) {
 }
 
 async function begin(action, text, ids, seen, reload, signal) {
-  if (action === "move") return dialog(t("Move {n} credentials", { n: ids.length }), (close) => form(t("Move"), (box) => { const given = values(box); close(); run(action, text, { ids, group: given.group }, seen, reload, signal); },
+  if (action === "move") return dialog(tn(ids.length, "Move {n} credential", "Move {n} credentials"), (close) => form(t("Move"), (box) => { const given = values(box); close(); run(action, text, { ids, group: given.group }, seen, reload, signal); },
     field("group", t("Group"), { kind: "select", choices: seen.groups })));
   if (action === "delete") {
     const enabled = ids.filter((id) => !seen.byId.get(id)?.disabled).length;
-    const sure = await confirm(t("Delete {n} credentials", { n: ids.length }), [
+    const sure = await confirm(tn(ids.length, "Delete {n} credential", "Delete {n} credentials"), [
       t("Their tokens are taken out of the credentials file; Kiro's accounts stay. This cannot be undone."),
       enabled ? t("{n} of them are enabled and will be left: disable them first.", { n: enabled }) : "",
     ].filter(Boolean), t("Delete"), { type: String(ids.length) });
@@ -40,7 +40,7 @@ async function begin(action, text, ids, seen, reload, signal) {
   }
   if (action === "disable") {
     const left = seen.all.filter((row) => row.state === "active" && !ids.includes(row.id)).length;
-    const sure = await confirm(t("Disable {n} credentials", { n: ids.length }), left ? t("{n} others go on serving. Running requests end as usual.", { n: left }) : t("Nothing is left to serve then: every request will be refused."), t("Disable"));
+    const sure = await confirm(tn(ids.length, "Disable {n} credential", "Disable {n} credentials"), left ? t("{n} others go on serving. Running requests end as usual.", { n: left }) : t("Nothing is left to serve then: every request will be refused."), t("Disable"));
     if (!sure) return undefined;
   }
   return run(action, text, { ids }, seen, reload, signal);

@@ -8,7 +8,7 @@ import { calm, h, icon, put } from "./dom.js";
 import { reasonText, remedyOf } from "./phrases.js";
 import { everySecond, repeat } from "./poll.js";
 import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form, heading, menu, notify, values } from "./ui.js";
-import { ago, countdown, dateTime, day, number, t } from "./words.js";
+import { ago, countdown, dateTime, day, number, t, tn } from "./words.js";
 import { virtualRows } from "./virtual.js";
 
 const VIEW = "kiroproxy.credentialView";
@@ -67,7 +67,7 @@ export async function show(main, { rest, query, signal, go }) {
 
   function draw() {
     const rows = visible();
-    put(count, rows.length === seen.all.length ? t("{n} credentials", { n: rows.length }) : t("{n} of {all} credentials", { n: rows.length, all: seen.all.length }));
+    put(count, rows.length === seen.all.length ? tn(rows.length, "{n} credential", "{n} credentials") : t("{n} of {all} credentials", { n: rows.length, all: seen.all.length }));
     const kind = !seen.all.length ? "none" : rows.length ? localStorage.getItem(VIEW) || "table" : "nothing";
     if (view?.kind !== kind) {
       view = { kind, ...VIEWS[kind](context) };

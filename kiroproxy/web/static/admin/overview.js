@@ -6,7 +6,7 @@ import { parts, spark } from "./charts.js";
 import { everySecond, repeat } from "./poll.js";
 import { badge, card, heading } from "./ui.js";
 import { happened, reasonText } from "./phrases.js";
-import { ago, compact, countdown, dateTime, day, milliseconds, number, percent, t } from "./words.js";
+import { ago, compact, countdown, dateTime, day, milliseconds, number, percent, t, tn } from "./words.js";
 import { wizard } from "./wizard.js";
 
 const MINUTES = 60;
@@ -57,7 +57,7 @@ function hero(seen) {
     h("div", {},
       h("div.figure", {}, icon(symbol), text()),
       h("div.muted", {}, seen.state === "serving" ? t("Requests are being served.") : seen.reason),
-      problems.length > 0 && h("details", { id: "problems" }, h("summary", {}, t("{n} things to look at", { n: problems.length })),
+      problems.length > 0 && h("details", { id: "problems" }, h("summary", {}, tn(problems.length, "One thing to look at", "{n} things to look at")),
         h("ul.mb-0", {}, problems.slice(0, 20).map((one) => h("li", {}, reasonText(one)))))),
     h("div.actions", {}, seen.state !== "serving" && h("a.btn.btn-sm.btn-outline-secondary", { href: `${document.documentElement.dataset.root}/credentials?state=trouble` }, t("Show them")),
       seen.state === "down" && h("a.btn.btn-sm.btn-outline-secondary", { href: `${document.documentElement.dataset.root}/settings?tab=doctor` }, t("Run the doctor"))));

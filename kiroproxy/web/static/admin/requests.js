@@ -5,7 +5,7 @@ import { calm, h, icon, put } from "./dom.js";
 import { nameOf } from "./credentials.js";
 import { traceView } from "./trace.js";
 import { badge, button, dialog, empty, failure, heading, lines, loading, table } from "./ui.js";
-import { dateTime, milliseconds, number, t, timeOfDay } from "./words.js";
+import { dateTime, milliseconds, number, t, timeOfDay, tn } from "./words.js";
 
 const PAGE = 100;
 const KEPT = 500; // rows that live mode holds
@@ -32,7 +32,7 @@ export async function show(main, { signal, query }) {
       asked.set("page", chosen.page);
       asked.set("page_size", PAGE);
       seen = await get(`/requests?${asked}`, { signal });
-      put(state, t("{n} requests", { n: number(seen.total) }));
+      put(state, tn(seen.total, "{n} request", "{n} requests"));
       draw();
     } catch (error) {
       if (error.name !== "AbortError") put(body, failure(error, load));
@@ -92,7 +92,7 @@ function list(all, names) {
     { title: t("Ended"), cell: (one) => h("span.nowrap", { title: dateTime(one.time) }, timeOfDay(one.time)) },
     { title: t("Status"), cell: (one) => [statusBadge(one), one.error_type && h("span.reason", {}, one.error_type)] },
     { title: t("Model"), cell: (one) => h("div.who", {}, h("button", { type: "button", onclick: () => open(one, names) }, one.model_asked || one.model || "–"), h("small", {}, [one.dialect, one.group].filter(Boolean).join(" · "))) },
-    { title: t("Key"), cell: (one) => names.key.get(one.key_id) ?? (one.key_id || t("apiKey of config.json")) },
+    { title: t("Key"), cell: (one) => names.key.get(one.key_id) ?? (one.key_id || h("span.muted", { title: t("apiKey of config.json") }, "apiKey")) },
     { title: t("Credential"), cell: (one) => (one.credential_id ? names.credential.get(one.credential_id) ?? `#${one.credential_id}` : "–") },
     { title: t("First token"), class: "num", cell: (one) => (one.first_event_s ? milliseconds(one.first_event_s * 1000) : "–") },
     { title: t("Duration"), class: "num", cell: (one) => milliseconds(one.duration_s * 1000) },

@@ -75,7 +75,7 @@ export function budgets(one) {
   return one.standing.map((budget) => {
     const limit = budget.hard || budget.soft;
     const part = limit ? budget.spent / limit : 0;
-    const text = t("{spent} of {limit} credits this {kind}", { spent: number(budget.spent), limit: number(limit), kind: budget.kind === "day" ? t("day") : t("month") });
+    const text = budget.kind === "day" ? t("{spent} of {limit} credits today", { spent: number(budget.spent), limit: number(limit) }) : t("{spent} of {limit} credits this month", { spent: number(budget.spent), limit: number(limit) });
     return h("div.mb-1", {}, bar(part, text, budget.spent_up ? "bad" : budget.warned ? "warn" : ""), h("span.muted.small", {}, text));
   });
 }

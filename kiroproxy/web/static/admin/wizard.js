@@ -5,7 +5,7 @@ import { h, put } from "./dom.js";
 import { addChoices } from "./add.js";
 import { clientLines, trial } from "./connect.js";
 import { heading } from "./ui.js";
-import { t } from "./words.js";
+import { t, tn } from "./words.js";
 
 /** The setup wizard; goes on by itself when the first credential is there. */
 export function wizard(go, signal) {
@@ -20,7 +20,7 @@ export function wizard(go, signal) {
     const seen = await get("/credentials", { signal });
     if (!seen.total) return;
     first.classList.add("done");
-    put(first, h("div", {}, h("h2", {}, t("Add a Kiro account")), h("p", {}, t("{n} credentials are there.", { n: seen.total }), " ",
+    put(first, h("div", {}, h("h2", {}, t("Add a Kiro account")), h("p", {}, tn(seen.total, "One credential is there.", "{n} credentials are there."), " ",
       h("a", { href: `${document.documentElement.dataset.root}/credentials` }, t("Look at them")))));
     put(rest, trial({ signal, ondone: () => second.classList.add("done") }));
     put(third, h("div", {}, h("h2", {}, t("Connect a client")), clientLines()));

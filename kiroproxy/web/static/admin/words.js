@@ -18,6 +18,9 @@ export function t(sentence, values = {}) {
   return found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 
+/** The form that fits the number `n`. */
+export const tn = (n, one, many, values = {}) => t(n === 1 ? one : many, { n, ...values });
+
 /** Change the language: the page is fetched again in it. */
 export function setLanguage(code) {
   document.cookie = `kiroproxy_language=${code}; path=${html.dataset.root}; max-age=31536000; samesite=strict`;
@@ -25,13 +28,14 @@ export function setLanguage(code) {
 }
 
 const plain = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+const fine = new Intl.NumberFormat(locale, { maximumFractionDigits: 2 });
 const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
 const moment = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const date = new Intl.DateTimeFormat(locale, { dateStyle: "medium" });
 const clock = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
 
-export const number = (value) => (value === null || value === undefined ? "–" : plain.format(value));
+export const number = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 10 ? fine : plain).format(value));
 export const compact = (value) => (value === null || value === undefined ? "–" : short.format(value));
 export const percent = (part) => (part === null || part === undefined ? "–" : `${plain.format(part * 100)} %`);
 export const dateTime = (iso) => (iso ? moment.format(new Date(iso)) : "–");
