@@ -19,6 +19,7 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.ledger.parts import build_ledger
 from kiroproxy.observability import configure_logging
 from kiroproxy.relay import Timing
 from kiroproxy.runtime import Runtime
@@ -31,7 +32,8 @@ from kiroproxy.upstream.images import ImageFetcher
 from kiroproxy.upstream.login import SignIns
 from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import AccountClient, Balances
-from kiroproxy.web import admin, cc_v1, errors, explain, groups, health, openai, ui, v1
+from kiroproxy.web import cc_v1, errors, explain, groups, health, openai, v1
+from kiroproxy.web.admin.door import AdminDoor
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
 
@@ -61,11 +63,12 @@ def create_app(config: Config | None = None) -> Flask:
     app.url_map.strict_slashes = False
     app.extensions[EXTENSION] = build_services(config)
     groups.install(app)
-    for module in (v1, cc_v1, openai, health, admin, groups, explain, ui):
+    for module in (v1, cc_v1, openai, health, groups):
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)
     _install_cors(app)
+    app.wsgi_app = AdminDoor(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
 
 
@@ -85,10 +88,11 @@ def build_services(config: Config) -> Services:
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
     book = GroupBook(config.database_path, lambda: store.snapshot().groups)
+    runtime = Runtime(config.state_dir / "runtime.db")
     pool = Pool(
         store,
         build_refresher(config, transport),
-        Runtime(config.state_dir / "runtime.db"),
+        runtime,
         max_concurrent=config.max_concurrent,
         queue_wait_s=config.queue_wait_sec,
         cooldown_s=config.cooldown_sec,
@@ -99,7 +103,9 @@ def build_services(config: Config) -> Services:
     )
     return Services(
         config=config,
+        runtime=runtime,
         pool=pool,
+        ledger=build_ledger(config.database_url, config.state_dir, runtime),
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
         groups=book,
         balances=Balances(pool, accounts),

@@ -40,6 +40,12 @@ Parser = Callable[[Any], Any]
 # ---- parsers -------------------------------------------------------------------------------
 
 
+def _described(parse: Parser, **facts: Any) -> Parser:
+    """The parser, with what a form has to know: `choices`, `minimum`, `maximum`."""
+    vars(parse).update(facts)
+    return parse
+
+
 def text(value: Any) -> str:
     """A string as it is, without the blanks around it."""
     if not isinstance(value, str):
@@ -58,7 +64,7 @@ def whole(low: int, high: int = 2**53) -> Parser:
             raise ValueError(f"must be a whole number {limits}")
         return value
 
-    return parse
+    return _described(parse, minimum=low, maximum=None if high == 2**53 else high)
 
 
 def seconds(low: float) -> Parser:
@@ -73,7 +79,7 @@ def seconds(low: float) -> Parser:
             raise ValueError(f"must be a number of seconds, at least {low:g}")
         return number
 
-    return parse
+    return _described(parse, minimum=low)
 
 
 def switch(value: Any) -> bool:
@@ -95,7 +101,7 @@ def choice(*names: str) -> Parser:
             raise ValueError("must be " + " or ".join(names))
         return word
 
-    return parse
+    return _described(parse, choices=names)
 
 
 def url(*schemes: str, template: bool = False) -> Parser:
@@ -173,11 +179,17 @@ def printable(value: Any) -> str:
     return text(value)
 
 
+LEVELS = ("debug", "info", "warn", "error")
+
+
 def level(value: Any) -> str:
     """A log level, also by the names that other programs use."""
     word = text(value).lower()
     word = {"trace": "debug", "warning": "warn", "critical": "error"}.get(word, word)
-    return str(choice("debug", "info", "warn", "error")(word))
+    return str(choice(*LEVELS)(word))
+
+
+_described(level, choices=LEVELS)
 
 
 def machine_digits(value: Any) -> str:
@@ -450,6 +462,11 @@ class Setting:
     help: str
     default: str
     show: Callable[[str], str] | None
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Its `choices`, `minimum` and `maximum`, where it has them."""
+        return vars(self.parse)
 
     @property
     def secret(self) -> bool:

@@ -43,6 +43,15 @@ class NotAllowed(RequestError):
     """The key is good, but not for this."""
 
 
+class LimitExceeded(RequestError):
+    """The client key, or its group, has used up what it may use for now."""
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        """`retry_after_s` is when the same request would be admitted."""
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class NotFound(RequestError):
     """No such path, model, credential or group."""
 
@@ -133,6 +142,22 @@ class StoreLocked(CredentialError):
 
 class StoreUnwritable(CredentialError):
     """No room, or a read-only file system: rotating a token now would lose it."""
+
+
+# ---- our database --------------------------------------------------------------------------
+
+
+class DatabaseError(KiroProxyError):
+    """The database of keys and usage does not serve; no client's request depends on it.
+
+    `reason` is `busy`, `full`, `corrupt`, `conflict` (a value that must be unique is there
+    already) or `unusable`.
+    """
+
+    def __init__(self, message: str, *, reason: str = "unusable") -> None:
+        """Say what the operator can do about it."""
+        super().__init__(message)
+        self.reason = reason
 
 
 # ---- Kiro's answers ------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """What the workers of a host share while they run.
 
 Leases, cooldowns, failures in a row, retry budgets, pins of conversations, the queue, group rates,
-what is known of models and quotas, and the last traces. One SQLite file in the state directory,
-wiped when the master starts. Admitting a request is one short `BEGIN IMMEDIATE` transaction, and
-so is giving it back. SQLite's own busy handler would stall the hub, so we retry with `time.sleep`,
-which gevent makes cooperative. A busy or broken database never fails a request: it is counted in
-`faults`, and the request is admitted.
+the use of client keys, what is known of models and quotas, and the last traces. One SQLite file in
+the state directory, wiped when the master starts. Admitting a request is one short
+`BEGIN IMMEDIATE` transaction, and so is giving it back. SQLite's own busy handler would stall the
+hub, so we retry with `time.sleep`, which gevent makes cooperative. A busy or broken database never
+fails a request: it is counted in `faults`, and the request is admitted.
 
 Times are seconds of the host's monotonic clock, which no step of the wall clock touches; only
 `last_used` and what `remember` keeps are times of day.
@@ -23,6 +23,8 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec.structs import replace
 
+from kiroproxy import gate as gates
+from kiroproxy.gate import Counter, Gate, Passage
 from kiroproxy.shared_db import SharedDatabase, connect
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ PIN_LIFE_S: Final = 3600.0
 PIN_TOUCH_S: Final = 60.0
 """A pin's age is written at most this often."""
 TRACES_KEPT: Final = 4000
+COUNTING: Final = "counting began"
 
 SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS leases (
@@ -157,6 +160,7 @@ class Demand(msgspec.Struct, frozen=True):
     """Who asks to be admitted: for pins, for the queue, and for a group's rate.
 
     `waiter` is the place in the queue that it has already, `until` when it gives up waiting.
+    `gate` is the client key's, which each request passes once.
     """
 
     session: str = ""
@@ -164,17 +168,23 @@ class Demand(msgspec.Struct, frozen=True):
     waiter: int = 0
     until: float = 0.0
     rate: Rate | None = None
+    gate: Gate | None = None
 
 
 NO_DEMAND = Demand()
 
 
 class Admission(msgspec.Struct, frozen=True):
-    """The outcome: a ticket, or a place in the queue, or neither; and what it was decided on."""
+    """The outcome: a ticket, or a place in the queue, or neither; and what it was decided on.
+
+    `passage` is what became of it at its gate, None without one or without the database. Refused
+    there, nobody was asked for a credential.
+    """
 
     ticket: Ticket | None
     waiter: int
     shared: Shared
+    passage: Passage | None = None
 
 
 class Note(msgspec.Struct, frozen=True):
@@ -206,6 +216,8 @@ class Runtime(SharedDatabase):
         self.now = clock
         self._owed: dict[int, None] = {}
         """Leases given back that are not yet deleted."""
+        self._owed_slots: dict[int, None] = {}
+        self._owed_counts: dict[Counter, int] = {}
         self._started = start_time(self._pid)
 
     @staticmethod
@@ -234,12 +246,16 @@ class Runtime(SharedDatabase):
         """
 
         def work(db: sqlite3.Connection) -> Admission:
+            passage = self._pass(db, demand.gate) if demand.gate is not None else None
+            if passage is not None and passage.refused:
+                return Admission(None, demand.waiter, Shared(now=self.now()), passage)
             shared = self._shared(db, demand)
             decision = decide(shared)
             if decision.wait and _reclaim(db):
                 shared = self._shared(db, demand)
                 decision = decide(shared)
-            return self._carry_out(db, shared, decision, demand)
+            admission = self._carry_out(db, shared, decision, demand)
+            return admission if passage is None else replace(admission, passage=passage)
 
         def without() -> Admission:
             shared = Shared(now=self.now())
@@ -303,6 +319,76 @@ class Runtime(SharedDatabase):
             "INSERT INTO waiters (lane, pid, started, until) VALUES (?, ?, ?, ?)", row
         )
         return cursor.lastrowid or 0
+
+    # ---- client keys -----------------------------------------------------------------------
+
+    def _pass(self, db: sqlite3.Connection, gate: Gate) -> Passage:
+        passage = gates.enter(db, gate, self.now(), self._pid, self._started)
+        if passage.refused == gates.STREAMS and gates.reclaim(db, is_alive):
+            passage = gates.enter(db, gate, self.now(), self._pid, self._started)
+        return passage
+
+    def enter(self, gate: Gate) -> Passage | None:
+        """Pass a key's gate without taking a credential; None if the database does not say."""
+        return self._transaction(lambda db: self._pass(db, gate), None)
+
+    def recent(self, name: str) -> tuple[int, float]:
+        """How often `attempt` was called for a name in this minute; seconds until one is over."""
+        return self._transaction(lambda db: gates.recent(db, name, self.now()), (0, 0.0))
+
+    def attempt(self, name: str, per_minute: int) -> Passage | None:
+        """Count something that may happen so often a minute; None if the database does not say."""
+
+        def work(db: sqlite3.Connection) -> Passage:
+            gates.forget_old(db, self.now())
+            return self._pass(db, Gate(name, per_minute))
+
+        return self._transaction(work, None)
+
+    def leave(self, slot: int, counts: Mapping[Counter, int]) -> None:
+        """Free a key's place and count what was used, along with the next transaction."""
+        if slot:
+            self._owed_slots[slot] = None
+        for counter, amount in counts.items():
+            self._owed_counts[counter] = self._owed_counts.get(counter, 0) + amount
+
+    def settle(self) -> None:
+        """Write what is owed yet; costs nothing if no more is."""
+        if self._owed_slots or self._owed_counts or self._owed:
+            self._transaction(lambda db: None, None)
+
+    def counters(self, wanted: Iterable[Counter]) -> dict[Counter, int]:
+        """What counters stand at."""
+        return self._transaction(lambda db: gates.read_counters(db, wanted), {})
+
+    def begin_counting(self, now: float) -> tuple[float, bool]:
+        """When counting began, and whether what was used before has been added.
+
+        `now` is the time of day; the first worker's counts.
+        """
+
+        def work(db: sqlite3.Connection) -> tuple[float, bool]:
+            row = db.execute("SELECT value, at FROM notes WHERE name = ?", (COUNTING,)).fetchone()
+            if row is None:
+                _remember(db, COUNTING, "", now)
+            return (row[1], bool(row[0])) if row is not None else (now, False)
+
+        return self._transaction(work, (now, False))
+
+    def add_earlier(self, counts: Mapping[Counter, int], kept: Iterable[str]) -> None:
+        """Add, once for all workers, what was used before counting began; drop other periods."""
+
+        def work(db: sqlite3.Connection) -> None:
+            note = "UPDATE notes SET value = 'added' WHERE name = ? AND value = ''"
+            if db.execute(note, (COUNTING,)).rowcount:
+                gates.leave(db, (), counts)
+            gates.drop_counters(db, kept)
+
+        self._transaction(work, None)
+
+    def drop_counters(self, kept: Iterable[str]) -> None:
+        """Forget what was counted in all periods but these."""
+        self._transaction(lambda db: gates.drop_counters(db, kept), None)
 
     def leave_queue(self, waiter: int) -> None:
         """Give up a place in the queue."""
@@ -407,9 +493,9 @@ class Runtime(SharedDatabase):
         like = prefix + "%"
         return self._transaction(work, {})
 
-    def look(self) -> Shared:
-        """What the workers know now."""
-        return self._transaction(lambda db: self._shared(db, Demand()), Shared(now=self.now()))
+    def look(self, demand: Demand = NO_DEMAND) -> Shared:
+        """What the workers know now; with a demand, also its pin."""
+        return self._transaction(lambda db: self._shared(db, demand), Shared(now=self.now()))
 
     # ---- for people ------------------------------------------------------------------------
 
@@ -471,21 +557,31 @@ class Runtime(SharedDatabase):
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Along with the work, delete the leases that could not be deleted when they ended."""
-        owed = list(self._owed)
+        owed, slots, counts = list(self._owed), list(self._owed_slots), self._owed_counts
 
         def with_owed(db: sqlite3.Connection) -> T:
             if owed:
                 db.executemany("DELETE FROM leases WHERE id = ?", [(one,) for one in owed])
+            if slots or counts:
+                gates.leave(db, slots, counts)
             return work(db)
 
-        result = super()._attempt(with_owed)
+        self._owed_counts = {}
+        try:
+            result = super()._attempt(with_owed)
+        except BaseException:
+            for counter, amount in counts.items():
+                self._owed_counts[counter] = self._owed_counts.get(counter, 0) + amount
+            raise
         for one in owed:
             self._owed.pop(one, None)
+        for one in slots:
+            self._owed_slots.pop(one, None)
         return result
 
     def _after_fork(self) -> None:
         super()._after_fork()
-        self._owed = {}
+        self._owed, self._owed_slots, self._owed_counts = {}, {}, {}
         self._started = start_time(self._pid)
 
 
@@ -494,7 +590,7 @@ def _open(path: Path) -> sqlite3.Connection:
     os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
     db = connect(path)
     try:
-        db.executescript(SCHEMA)  # nothing is written where all is there
+        db.executescript(SCHEMA + gates.SCHEMA)  # nothing is written where all is there
     except BaseException:
         db.close()
         raise

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from kiroproxy.gate import Gate
 from kiroproxy.runtime import (
     FULL_BUDGET,
     PIN_LIFE_S,
@@ -425,3 +426,77 @@ def test_a_connection_is_not_carried_over_a_fork(path: Path) -> None:
     runtime = Runtime(path)
     assert runtime.in_flight() == {1: 3}
     runtime.close()
+
+
+# ---- client keys ---------------------------------------------------------------------------
+
+DAY = ("tokens key a", "2026-11-20")
+
+
+def test_a_gate_is_passed_in_the_transaction_that_admits(runtime: Runtime) -> None:
+    demand = Demand(gate=Gate("a", per_minute=1, concurrent=5))
+    first = runtime.admit(taking(), demand)
+    assert first.ticket is not None
+    assert first.passage is not None
+    assert first.passage.slot
+    asked: list[Shared] = []
+    second = runtime.admit(lambda shared: asked.append(shared) or Decision(1), demand)  # type: ignore[func-returns-value]
+    assert second.ticket is None
+    assert second.passage is not None
+    assert second.passage.refused == "requests a minute"
+    assert asked == [], "nobody was asked for a credential"
+    assert runtime.in_flight() == {1: 1}
+    assert runtime.admit(taking()).passage is None
+
+
+def test_what_was_used_is_written_with_the_next_transaction(runtime: Runtime, path: Path) -> None:
+    passage = runtime.enter(Gate("a", concurrent=1))
+    assert passage is not None
+    runtime.leave(passage.slot, {DAY: 5})
+    other = Runtime(path)
+    assert other.counters([DAY]) == {}
+    give_back(runtime, admitted(runtime))
+    assert other.counters([DAY]) == {DAY: 5}
+    runtime.leave(0, {DAY: 2})
+    runtime.settle()
+    runtime.settle()
+    assert other.counters([DAY]) == {DAY: 7}
+    again = other.enter(Gate("a", concurrent=1))
+    assert again is not None
+    assert not again.refused
+    other.close()
+
+
+def test_a_busy_database_forgets_nothing_that_was_used(path: Path) -> None:
+    blocker = sqlite3.connect(path, isolation_level=None)
+    runtime = Runtime(path)
+    gate = Gate("a", concurrent=1)
+    kept = runtime.enter(gate)
+    assert kept is not None
+    blocker.execute("BEGIN IMMEDIATE")
+    assert runtime.enter(gate) is None, "it passes uncounted"
+    admission = runtime.admit(taking(), Demand(gate=gate))
+    assert admission.ticket is not None
+    assert admission.passage is None
+    runtime.leave(kept.slot, {DAY: 5})
+    runtime.leave(0, {DAY: 1})
+    runtime.settle()
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    assert runtime.counters([DAY]) == {DAY: 6}
+    again = runtime.enter(gate)
+    assert again is not None
+    assert not again.refused
+    runtime.close()
+
+
+def test_what_was_used_before_is_added_by_one_worker(path: Path) -> None:
+    runtime, other = Runtime(path), Runtime(path)
+    assert runtime.begin_counting(100.0) == (100.0, False)
+    assert other.begin_counting(200.0) == (100.0, False)
+    runtime.add_earlier({DAY: 5, ("x", "old"): 1}, [DAY[1]])
+    other.add_earlier({DAY: 5}, [DAY[1]])
+    assert other.counters([DAY, ("x", "old")]) == {DAY: 5}
+    assert other.begin_counting(300.0) == (100.0, True)
+    runtime.close()
+    other.close()

@@ -6,7 +6,7 @@ Source: design 5, "Choosing a credential"; S106 to S116.
 import threading
 import time
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 from msgspec.structs import replace
@@ -32,6 +32,7 @@ from kiroproxy.errors import (
     NoCapacity,
     NoCredential,
 )
+from kiroproxy.gate import Gate, Passage
 from kiroproxy.runtime import Admission, Decision, Demand, Rate, Shared, Ticket
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ class Limits(msgspec.Struct, frozen=True):
     places: int
     free: int
     reset_s: float
+
+
+class Turnstile(Protocol):
+    """A client key's limits, which a request passes when it is first admitted."""
+
+    def next_gate(self) -> Gate | None:
+        """What to pass; None if there is nothing, or it was passed."""
+
+    def passed(self, passage: Passage | None) -> None:
+        """Take note of what became of it; raises if it was refused."""
 
 
 class Lease:
@@ -85,6 +96,8 @@ class Borrower:
         self.trace = trace
         self.group = group
         self._pool = pool
+        self.turnstile: Turnstile | None = None
+        """To be passed along with the first lease."""
         self._session = f"{group} {session}" if session else ""
         self._resumes = resumes
         self._model = ""
@@ -299,10 +312,22 @@ class _Search:
                 return Decision(wait=choice.wait)
             return Decision(choice.credential.id, pin=choice.pin, probe=choice.probe, cost=cost)
 
-        admission = self._runtime.admit(decide, self._demand)
+        turnstile = self._borrower.turnstile
+        gate = turnstile.next_gate() if turnstile is not None else None
+        admission = self._runtime.admit(decide, replace(self._demand, gate=gate))
+        if gate is not None and turnstile is not None:
+            self._passed(turnstile, admission)
         self._borrower._seen = admission.shared, ranking
         self.skips = self._choice.skips
         return admission
+
+    def _passed(self, turnstile: Turnstile, admission: Admission) -> None:
+        try:
+            turnstile.passed(admission.passage)
+        except BaseException:
+            if admission.ticket is not None:
+                self._runtime.give_back(admission.ticket, None)
+            raise
 
     def _none_usable(self) -> NoCredential:
         """The error that says why, and when it is worth asking again (S116)."""

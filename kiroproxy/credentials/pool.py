@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import msgspec
 
@@ -58,6 +58,8 @@ PROFILE_EVERY_S: Final = 600.0
 HOUSEKEEPING_S: Final = 20.0
 RECENT_S: Final = 3600.0
 """Tokens of credentials that were used so recently are renewed ahead of need."""
+MODE: Final = "load balancing mode"
+"""Name of the shared note that holds the configured mode and the one that counts instead."""
 USAGE: Final = "usage "
 """Prefix of the shared notes that hold a credential's usage limits, by its id."""
 
@@ -118,6 +120,7 @@ class Pool:
         self._queue_wait_s = queue_wait_s
         self._cooldown_s = cooldown_s
         self._mode: Mode = mode
+        self._configured: Mode = mode
         self._clock = clock
         self._lanes = Lanes()
         self._known = _Known()
@@ -168,7 +171,8 @@ class Pool:
         snapshot = self.store.snapshot()
         self._look_around()
         known, now = self._known, self._clock()
-        key = (snapshot, self.renewals.changes, known.capabilities, known.group_priority)
+        changes = self.renewals.changes
+        key = (snapshot, changes, known.capabilities, known.group_priority, self._mode)
         stale = known.roster is None or known.key != key
         if known.roster is not None and not stale:
             ends = known.roster.valid_until
@@ -193,6 +197,7 @@ class Pool:
             return
         known = self._known
         known.looked_at = now
+        self._mode = self._agreed_mode()
         lacks = self._runtime.lacks()
         no_opus = frozenset(
             one.id for one in self.store.snapshot().credentials if _is_free(one.subscription)
@@ -209,6 +214,23 @@ class Pool:
         if self._mode == "balanced":
             for id_, tally in self._runtime.tallies().items():
                 self._used[id_] = max(self._used.get(id_, 0.0), tally.last_used)
+
+    @property
+    def mode(self) -> Mode:
+        """How credentials are chosen."""
+        self._look_around()
+        return self._mode
+
+    def set_mode(self, mode: Mode) -> None:
+        """Choose otherwise, in all workers, until the configuration says another (S140)."""
+        self._runtime.remember(MODE, f"{self._configured} {mode}")
+        self._known.looked_at = -CAPABILITIES_AGE_S
+
+    def _agreed_mode(self) -> Mode:
+        """The configured one, unless it was changed since: then a reload brings the new one."""
+        said, _ = self._runtime.recall(MODE).get(MODE, ("", 0.0))
+        configured, _, mode = said.partition(" ")
+        return cast(Mode, mode) if configured == self._configured else self._configured
 
     def recall(self, prefix: str) -> dict[str, tuple[str, float]]:
         """Texts that workers have kept for each other, and when (time of day)."""

@@ -158,6 +158,11 @@ class Renewals:
             and freshness(one, now) is Freshness.EXPIRED
         }
 
+    def refusals(self, credential_id: int) -> int:
+        """How often in a row its refresh token was refused, as far as this process knows."""
+        pause = self._pauses.get(credential_id)
+        return pause.refusals if pause is not None else 0
+
     def forget(self, credential_id: int) -> None:
         """A person has mended it: try again at once."""
         self._pauses.pop(credential_id, None)

@@ -14,6 +14,7 @@ TABLE: Mapping[type[Exception], tuple[int, str, str | None]] = {
     e.ContextTooLong: (400, INVALID, "context_length_exceeded"),
     e.NotAuthenticated: (401, INVALID, "invalid_api_key"),
     e.NotAllowed: (403, INVALID, "permission_denied"),
+    e.LimitExceeded: (429, "requests", "rate_limit_exceeded"),
     e.NotFound: (404, INVALID, "not_found"),
     e.MethodNotAllowed: (405, INVALID, "method_not_supported"),
     e.BodyTimeout: (408, "timeout", "request_timeout"),
@@ -41,6 +42,7 @@ TABLE: Mapping[type[Exception], tuple[int, str, str | None]] = {
     e.ServerFault: (500, SERVER, SERVER),
     e.UpstreamError: (502, SERVER, "upstream_error"),
     e.EventStreamError: (502, SERVER, "upstream_error"),
+    e.DatabaseError: (503, SERVER, "service_unavailable"),
     e.ConfigError: (500, SERVER, SERVER),
     e.KiroProxyError: (500, SERVER, SERVER),
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from flask import Request
 
-from kiroproxy.errors import NotAuthenticated, NotFound
+from kiroproxy.errors import NotAuthenticated
 
 
 def presented_keys(request: Request) -> Iterator[str]:
@@ -44,15 +44,3 @@ def require_key(request: Request, key: str, message: str = "Invalid API key") ->
         admitted |= hmac.compare_digest(shown.encode("latin-1", "replace"), wanted)
     if not admitted or not wanted:
         raise NotAuthenticated(message)
-
-
-def require_admin(request: Request, key: str) -> None:
-    """Admit an operator; without an admin key in the configuration there is nothing here (S126).
-
-    Raises:
-        NotFound: no admin key is configured.
-        NotAuthenticated: the shown key is not it.
-    """
-    if not key.strip():
-        raise NotFound(f"No such path: {request.path}")
-    require_key(request, key, "Invalid or missing admin API key")

@@ -17,6 +17,18 @@ from kiroproxy.observability import log
 from kiroproxy.web.openai import is_openai
 from kiroproxy.web.v1 import json_response
 
+UPSTREAM = (e.UpstreamError, e.EventStreamError, e.RefreshFailed, e.RefreshTokenInvalid)
+"""To an operator these are all the same: somebody upstream has said no, or nothing."""
+ADMIN_TYPES: Mapping[int, str] = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "invalid_request",
+    415: "invalid_request",
+    500: "internal_error",
+    503: "unavailable",
+    529: "unavailable",
+}
+
 Render = Callable[[Exception, str], tuple[int, Any]]
 
 
@@ -31,10 +43,12 @@ def _openai(error: Exception, request_id: str) -> tuple[int, Any]:
 def _admin(error: Exception, request_id: str) -> tuple[int, Any]:
     """S127, S136: the admin API's own shape."""
     status, kind = anthropic.status_and_type(error)
-    names: Mapping[int, str] = {400: "invalid_request", 404: "not_found", 500: "internal_error"}
-    return status, {
-        "error": {"type": names.get(status, kind), "message": anthropic.message_of(error)}
-    }
+    if isinstance(error, UPSTREAM):
+        status, kind = 502, "api_error"
+    told = {"type": ADMIN_TYPES.get(status, kind), "message": anthropic.message_of(error)}
+    if isinstance(error, e.InvalidRequest) and error.param:
+        told["param"] = error.param
+    return status, {"error": told}
 
 
 def _render() -> Render:
@@ -50,27 +64,30 @@ def install(app: Flask) -> None:
     def begin() -> None:
         g.request_id = f"req_{uuid.uuid4().hex[:24]}"
 
-    @app.errorhandler(Exception)
-    def answer(error: Exception) -> Response:
-        if isinstance(error, HTTPException):
-            error = _of_werkzeug(error)
-        if not isinstance(error, e.KiroProxyError):
-            log.exception("unhandled", request_id=g.request_id, path=request.path)
-        status, body = _render()(error, g.request_id)
-        account = g.pop("account", None)
-        if account is not None:
-            account[0].end(status, type(error).__name__)
-        response = json_response(body, status)
-        wait = _retry_after(error)
-        if wait is not None:
-            response.headers["retry-after"] = str(max(1, math.ceil(wait)))
-        return response
+    app.register_error_handler(Exception, answer)
 
     @app.after_request
     def identify(response: Response) -> Response:
         response.headers["request-id"] = g.request_id
         response.headers["x-request-id"] = g.request_id  # the name that OpenAI's clients know
         return response
+
+
+def answer(error: Exception) -> Response:
+    """What the caller is told of an error."""
+    if isinstance(error, HTTPException):
+        error = _of_werkzeug(error)
+    if not isinstance(error, e.KiroProxyError):
+        log.exception("unhandled", request_id=g.request_id, path=request.path)
+    status, body = _render()(error, g.request_id)
+    account = g.pop("account", None)
+    if account is not None:
+        account[0].end(status, type(error).__name__)
+    response = json_response(body, status)
+    wait = _retry_after(error)
+    if wait is not None:
+        response.headers["retry-after"] = str(max(1, math.ceil(wait)))
+    return response
 
 
 def _of_werkzeug(error: HTTPException) -> Exception:
@@ -88,6 +105,6 @@ def _retry_after(error: Exception) -> float | None:
         return error.retry_after_s or 5.0
     if isinstance(error, e.QuotaExhausted):
         return 3600.0  # until the month ends: whoever waits at all shall not wait busily
-    if isinstance(error, e.NoCredential):
+    if isinstance(error, e.NoCredential | e.LimitExceeded):
         return error.retry_after_s
     return None

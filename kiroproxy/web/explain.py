@@ -1,34 +1,15 @@
-"""Why a request went where it went: headers of each answer, and `GET /api/admin/explain/<id>`."""
+"""Headers of each answer: the id that `GET /api/admin/explain/<id>` takes, and what is free."""
 
 import functools
 import math
 import time
 from datetime import UTC, datetime
 
-from flask import Blueprint, Flask, Response, g, request
+from flask import Flask, Response, g
 
 from kiroproxy.credentials.borrowing import Borrower, Limits
-from kiroproxy.errors import NotFound
-from kiroproxy.web.auth import require_admin
-from kiroproxy.web.services import services
-from kiroproxy.web.v1 import json_response
 
-blueprint = Blueprint("explain", __name__, url_prefix="/api/admin/explain")
 EXHAUSTED = (429, 503, 529)
-
-
-@blueprint.before_request
-def _guard() -> None:
-    require_admin(request, services().config.admin_api_key)
-
-
-@blueprint.get("/<trace_id>")
-def explain(trace_id: str) -> Response:
-    """Each attempt of a request, and each credential that was passed over, with the reason."""
-    trace = services().pool.traces.find(trace_id)
-    if trace is None:
-        raise NotFound(f"There is no trace {trace_id}: it is too old, or never reached the pool.")
-    return json_response(trace)
 
 
 def install(app: Flask) -> None:

@@ -21,8 +21,9 @@ from kiroproxy.errors import (
 )
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
-from kiroproxy.web.auth import require_admin, require_key
+from kiroproxy.web.auth import require_key
 from kiroproxy.web.body import read_json
+from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import Services, services
 from kiroproxy.web.v1 import json_response
 
@@ -66,8 +67,7 @@ def install(app: Flask) -> None:
 
 
 def _operator() -> Registry:
-    parts = services()
-    require_admin(request, parts.config.admin_api_key)
+    parts = admit_operator()
     return Registry(parts.pool, parts.groups)
 
 
@@ -79,7 +79,7 @@ def _reader() -> Services:
     except NotAuthenticated:
         if not parts.config.admin_api_key.strip():
             raise
-        require_key(request, parts.config.admin_api_key)
+        admit_operator("Invalid API key")
     return parts
 
 

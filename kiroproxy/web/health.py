@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from kiroproxy import __version__
-from kiroproxy.web.auth import require_admin
+from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
@@ -64,7 +64,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Prometheus' text format, summed over the workers; behind the admin key."""
-    require_admin(request, services().config.admin_api_key)
+    admit_operator()
     registry = CollectorRegistry()
     try:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

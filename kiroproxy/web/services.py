@@ -11,7 +11,9 @@ from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
+from kiroproxy.ledger.parts import Ledger
 from kiroproxy.relay import Timing
+from kiroproxy.runtime import Runtime
 from kiroproxy.token_count import Calibration
 from kiroproxy.upstream.catalogue import Catalogue
 from kiroproxy.upstream.client import KiroClient
@@ -30,7 +32,9 @@ class Services:
     """The parts that the views join."""
 
     config: Config
+    runtime: Runtime
     pool: Pool
+    ledger: Ledger
     client: KiroClient
     groups: GroupBook
     balances: Balances

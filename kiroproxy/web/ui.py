@@ -14,8 +14,6 @@ from flask import Blueprint, Flask, Response, jsonify, render_template, request
 from werkzeug.wrappers import Response as BaseResponse
 
 from kiroproxy import __version__
-from kiroproxy.errors import NotFound
-from kiroproxy.web.services import services
 
 blueprint = Blueprint("ui", __name__)
 
@@ -48,9 +46,7 @@ ICONS = re.compile(
 @blueprint.get("/admin/", defaults={"path": ""})
 @blueprint.get("/admin/<path:path>")
 def page(path: str) -> BaseResponse:
-    """Hand the request over to the page's own application (S126, S137)."""
-    if not services().config.admin_api_key.strip():
-        raise NotFound(f"No such path: {request.path}")
+    """Hand the request over to the page's own application (S137)."""
     prefix = request.script_root + "/admin"
     environ = {**request.environ, "SCRIPT_NAME": prefix, "PATH_INFO": f"/{path}"}
     return Response.from_app(application(), environ)

@@ -303,6 +303,19 @@ def command_line(bench: Bench) -> list[Result]:
     return [Result("`kiroproxy --help`", f"{median:.0f} ms", goal="≤ 150 ms", met=median <= 150)]
 
 
+def keys(bench: Bench) -> list[Result]:
+    """The check of a client key among few and many, and what its limits add to `runtime`."""
+    seconds = str(bench.some(2, 1))
+    results = []
+    for many in (1, 10_000):
+        taken = run_module("tests.bench.state", "keys", str(many), seconds)["ns"]
+        results.append(Result(f"checking one of {many:,} client keys", microseconds(taken)))
+    with TemporaryDirectory() as place:
+        taken = run_module("tests.bench.state", "limited", place, seconds)["ns"]
+    what = "runtime.db, admit + return, with all limits of a client key"
+    return [*results, Result(what, microseconds(taken))]
+
+
 ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "burst": burst,
     "blocks": blocks,
@@ -315,4 +328,5 @@ ROWS: Mapping[str, Callable[[Bench], list[Result]]] = {
     "runtime": runtime,
     "choosing": choosing,
     "help": command_line,
+    "keys": keys,
 }

@@ -1,14 +1,17 @@
-"""Timed loops on the shared state: `runtime.db`, choosing a credential, leasing one.
+"""Timed loops on the shared state: `runtime.db`, credentials, client keys and their limits.
 
 Each prints the nanoseconds of every turn, and how many turns the database was too busy for:
 
     python -m tests.bench.state runtime PATH SECONDS BEGIN TAKEN
     python -m tests.bench.state choose SECONDS
     python -m tests.bench.state lease PLACE SECONDS
+    python -m tests.bench.state keys MANY SECONDS
+    python -m tests.bench.state limited PLACE SECONDS
 
 BEGIN is the time.monotonic() of the start, TAKEN how many other requests are being served.
 """
 
+import itertools
 import json
 import sys
 import time
@@ -22,7 +25,19 @@ from kiroproxy.credentials.policy import Roster, View, choose
 from kiroproxy.credentials.pool import Pool
 from kiroproxy.credentials.renewal import Redeemer
 from kiroproxy.credentials.stores.file import FileStore
-from kiroproxy.runtime import Decision, Note, Runtime, Shared, State, Ticket
+from kiroproxy.ledger.budgets import Budgets
+from kiroproxy.ledger.keys import (
+    ClientKey,
+    KeyLimits,
+    Snapshot,
+    check_group,
+    check_model,
+    find_key,
+    hash_of,
+    new_secret,
+)
+from kiroproxy.ledger.limits import Limits
+from kiroproxy.runtime import Decision, Demand, Note, Runtime, Shared, State, Ticket
 from tests.bench.processes import write_credentials
 
 CREDENTIALS = 1000
@@ -87,10 +102,54 @@ def lease(place: str, seconds: str) -> tuple[list[int], int]:
     return taken, shared.faults
 
 
+def keys(many: str, seconds: str) -> tuple[list[int], int]:
+    """Find a client key by its secret among `many`, and check its group and model."""
+    secrets = [new_secret() for _ in range(int(many))]
+    snapshot = Snapshot(
+        1,
+        tuple(
+            ClientKey(str(n), hash_of(one), allowed_groups=("default",), models=("claude-*",))
+            for n, one in enumerate(secrets)
+        ),
+    )
+    now, shown = datetime.now(UTC), itertools.cycle(secrets)
+
+    def act() -> None:
+        key = find_key(snapshot, next(shown), now)
+        assert key is not None
+        check_group(key, "default")
+        check_model(key, MODEL)
+
+    return repeat(act, float(seconds)), 0
+
+
+def limited(place: str, seconds: str) -> tuple[list[int], int]:
+    """Admit and return a request whose key has every limit and budget there is."""
+    database = Path(place) / "limited.db"
+    Runtime.wipe(database)
+    shared = Runtime(database)
+    limits = Limits(shared)
+    budgets = Budgets(1, 10**9, 1, 10**9)
+    key = ClientKey("a", "h", limits=KeyLimits(10**9, 100, 10**9), budgets=budgets)
+
+    def act() -> None:
+        entrance = limits.entrance(key, "default")
+        demand = Demand(gate=entrance.next_gate())
+        admission = shared.admit(lambda known: Decision(1), demand)
+        entrance.passed(admission.passage)
+        entrance.leave(10, 0.1)
+        assert admission.ticket is not None
+        shared.give_back(admission.ticket, lambda state: Note(failed=False))
+
+    return repeat(act, float(seconds)), shared.faults
+
+
 LOOPS: dict[str, Callable[..., tuple[list[int], int]]] = {
     "runtime": runtime,
     "choose": choosing,
     "lease": lease,
+    "keys": keys,
+    "limited": limited,
 }
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ ANSWERS: list[tuple[Exception, int, str, str | None]] = [
     (e.ContextTooLong(1, 2), 400, INVALID, "context_length_exceeded"),
     (e.NotAuthenticated("x"), 401, INVALID, "invalid_api_key"),
     (e.NotAllowed("x"), 403, INVALID, "permission_denied"),
+    (e.LimitExceeded("x", retry_after_s=2), 429, "requests", "rate_limit_exceeded"),
     (e.NotFound("x"), 404, INVALID, "not_found"),
     (e.NotFound("x", code="model_not_found"), 404, INVALID, "model_not_found"),
     (e.MethodNotAllowed("x"), 405, INVALID, "method_not_supported"),
@@ -29,6 +30,7 @@ ANSWERS: list[tuple[Exception, int, str, str | None]] = [
     (e.ServerFault("x"), 500, "server_error", "server_error"),
     (e.Refused("x", status=418), 502, "server_error", "upstream_refused"),
     (e.TruncatedStream(1, offset=2), 502, "server_error", "upstream_error"),
+    (e.DatabaseError("x"), 503, "server_error", "service_unavailable"),
     (ZeroDivisionError("x"), 500, "server_error", "server_error"),
 ]
 

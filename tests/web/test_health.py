@@ -108,7 +108,9 @@ def test_readyz_without_a_credential(make: Callable[..., Place]) -> None:
 def test_metrics_are_summed_over_the_workers(
     place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    counters = tmp_path / "counters"
+    counters.mkdir()
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(counters))
     answer = place.client.get("/metrics", headers={"x-api-key": ADMIN})
     assert answer.status_code == 200
     assert answer.mimetype == "text/plain"

@@ -11,6 +11,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     e.ContextTooLong: (400, "invalid_request_error"),
     e.NotAuthenticated: (401, "authentication_error"),
     e.NotAllowed: (403, "permission_error"),
+    e.LimitExceeded: (429, "rate_limit_error"),
     e.NotFound: (404, "not_found_error"),
     e.MethodNotAllowed: (405, "invalid_request_error"),
     e.BodyTimeout: (408, "timeout_error"),
@@ -38,6 +39,7 @@ TABLE: Mapping[type[Exception], tuple[int, str]] = {
     e.ServerFault: (502, "api_error"),
     e.UpstreamError: (502, "api_error"),
     e.EventStreamError: (502, "api_error"),
+    e.DatabaseError: (503, "api_error"),
     e.ConfigError: (500, "api_error"),
     e.KiroProxyError: (500, "api_error"),
 }

@@ -1,0 +1,62 @@
+"""Notes of changes for the audit log: who, from where, what, and how it was before and after."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from kiroproxy.config import mask
+from kiroproxy.credentials.model import KEYS, Credential, build_credential
+from kiroproxy.credentials.overview import tail
+from kiroproxy.web.operator import operator_address
+from kiroproxy.web.services import services
+
+SECRETS = (
+    "access_token",
+    "refresh_token",
+    "client_secret",
+    "kiro_api_key",
+    "proxy_password",
+)
+SHORTENED = ("client_id", "machine_id")
+
+
+def note(
+    action: str,
+    target: str,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Note a change that the current request has made."""
+    parts = services()
+    parts.ledger.audit.append(
+        action,
+        target,
+        who=f"admin {mask(parts.config.admin_api_key.strip())}",
+        client=operator_address(),
+        before=before,
+        after=after,
+    )
+
+
+def note_credential(action: str, before: Credential | None, after: Credential | None) -> None:
+    """Note what has become different in a credential."""
+    old = public(before) if before is not None else {}
+    new = public(after) if after is not None else {}
+    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    one = after or before
+    note(
+        action,
+        f"credential {one.id if one is not None else 0}",
+        {key: value for key, value in old.items() if key in changed} if before else None,
+        {key: value for key, value in new.items() if key in changed} if after else None,
+    )
+
+
+def public(one: Credential) -> dict[str, Any]:
+    """A credential as its file has it, without secrets and what it carries unknown to us."""
+    hidden: dict[str, Any] = dict.fromkeys(SECRETS) | {
+        name: tail(getattr(one, name)) for name in SHORTENED
+    }
+    shown = build_credential(replace(one, extra={}, imported_from=None, **hidden))
+    known = set(KEYS.values())
+    return {key: value for key, value in shown.items() if key in known}
