@@ -42,13 +42,14 @@ ICONS = re.compile(
 )
 
 
-@blueprint.get("/admin", defaults={"path": ""})
-@blueprint.get("/admin/", defaults={"path": ""})
-@blueprint.get("/admin/<path:path>")
-def page(path: str) -> BaseResponse:
+@blueprint.get("/admin")
+@blueprint.get("/admin/")
+@blueprint.get("/admin/<path:_inside>")
+def page(_inside: str = "") -> BaseResponse:
     """Hand the request over to the page's own application (S137)."""
     prefix = request.script_root + "/admin"
-    environ = {**request.environ, "SCRIPT_NAME": prefix, "PATH_INFO": f"/{path}"}
+    inside = request.environ["PATH_INFO"].removeprefix("/admin")
+    environ = {**request.environ, "SCRIPT_NAME": prefix, "PATH_INFO": inside or "/"}
     return Response.from_app(application(), environ)
 
 
@@ -94,7 +95,9 @@ def _add_views(app: Flask, here: Path, bootstrap: Any) -> None:
 
     @app.get("/icons.svg")
     def icons() -> Response:
-        return Response(sprite, content_type="image/svg+xml")
+        response = Response(sprite, content_type="image/svg+xml")
+        response.add_etag()
+        return response.make_conditional(request)
 
     @app.get("/words/<code>.json")
     def words(code: str) -> Response:

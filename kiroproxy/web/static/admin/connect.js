@@ -75,10 +75,13 @@ export function trial({ signal, ondone } = {}) {
   const send = button(t("Send a test"), async () => {
     put(answer);
     put(facts, t("Asking…"));
-    const begun = performance.now();
+    let begun;
     const body = { model: model.querySelector("select").value, max_tokens: 512, stream: true, messages: [{ role: "user", content: prompt.querySelector("input").value || "Hello" }] };
     try {
-      const { first, trace } = await withKey((secret) => ask(body, secret, answer, signal, begun));
+      const { first, trace } = await withKey((secret) => {
+        begun = performance.now();
+        return ask(body, secret, answer, signal, begun);
+      });
       put(facts, t("First token after {first}, done after {all}.", { first: milliseconds(first), all: milliseconds(performance.now() - begun) }), " ",
         trace && h("a", { href: `${document.documentElement.dataset.root}/routing?trace=${encodeURIComponent(trace)}` }, t("Why it went where it went")));
       ondone?.();
@@ -91,10 +94,13 @@ export function trial({ signal, ondone } = {}) {
     h("p.muted.small", {}, t("It goes the way of every request and costs what a short question costs. For it a key is made that is deleted at once.")));
 }
 
+const SPREAD_MS = 1100; // until every worker knows a new key
+
 async function withKey(work) {
   const soon = new Date(Date.now() + 10 * 60_000).toISOString();
   const made = await post("/keys", { name: t("test from the page"), expires_at: soon });
   try {
+    await new Promise((wake) => setTimeout(wake, SPREAD_MS));
     return await work(made.secret);
   } finally {
     await remove(`/keys/${made.key.id}`).catch(() => {});

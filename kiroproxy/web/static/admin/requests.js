@@ -44,11 +44,17 @@ export async function show(main, { signal, query }) {
     signal.addEventListener("abort", stop, { once: true });
     const mine = live;
     put(state, t("live"));
+    let since = ""; // the server ends a stream after a minute, so that it can stop
     try {
-      for await (const row of rows(await call("GET", `/requests/stream?${filters()}`, undefined, { signal: mine.signal }))) {
-        if (row.type !== "request") continue;
-        seen.requests = [row, ...seen.requests.filter((one) => one.id !== row.id)].slice(0, KEPT);
-        draw();
+      while (!mine.signal.aborted) {
+        const asked = filters();
+        if (since) asked.set("since", since);
+        for await (const row of rows(await call("GET", `/requests/stream?${asked}`, undefined, { signal: mine.signal }))) {
+          if (row.type !== "request") continue;
+          since = row.time;
+          seen.requests = [row, ...seen.requests.filter((one) => one.id !== row.id)].slice(0, KEPT);
+          draw();
+        }
       }
     } catch (error) {
       if (error.name !== "AbortError" && error.status === undefined) put(state, t("The stream has ended; switch it on again."));

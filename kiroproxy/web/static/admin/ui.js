@@ -12,7 +12,10 @@ export function notify(text, kind = "success", detail = "") {
     icon({ success: "check-circle-fill", danger: "x-circle-fill", warning: "exclamation-triangle-fill", info: "info-circle-fill" }[kind]),
     h("div.flex-grow-1", {}, h("div", {}, text), detail && h("div.small.muted", {}, detail)),
     h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => box.remove() }, icon("x-lg")));
-  document.getElementById("notices").append(box);
+  const place = document.getElementById("notices");
+  const open = [...document.querySelectorAll("dialog[open]")].at(-1);
+  if (open && !open.contains(place)) open.append(place); // outside of an open dialog nothing can be clicked
+  place.append(box);
   if (kind !== "danger") setTimeout(() => box.remove(), 6000);
 }
 
@@ -193,12 +196,17 @@ export function dialog(title, content, options = {}) {
       h("header", {}, h("h2", { id }, title),
         h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => close() }, icon("x-lg"))),
       h("div.dialog-body", {}, content(close)));
-    box.addEventListener("close", () => { box.remove(); options.onclose?.(); resolve(result); });
+    box.addEventListener("close", () => { rescueNotices(box); box.remove(); options.onclose?.(); resolve(result); });
     box.addEventListener("click", (event) => { if (event.target === box && !options.stay) close(); });
     document.body.append(box);
     box.showModal();
     box.querySelector("[autofocus]")?.focus();
   });
+}
+
+function rescueNotices(box) {
+  const place = document.getElementById("notices");
+  if (box.contains(place)) document.body.append(place);
 }
 
 /** Ask before something is done; says what it will do. */
