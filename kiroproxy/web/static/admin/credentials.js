@@ -189,22 +189,23 @@ function chooser(row, { seen, drawBulk }) {
   } });
 }
 
-function priority(row, { reload }) {
+function priority(row, { seen, reload }) {
+  const now = () => seen.byId.get(row.id)?.priority ?? row.priority; // the row stays while it has the focus
   const input = h("input.form-control.form-control-sm.priority", { type: "number", min: 0, step: 1, value: row.priority, "aria-label": t("Priority of {name}", { name: nameOf(row) }), title: t("The lowest goes first. Enter saves.") });
   const save = () => busy(input, async () => {
-    if (input.value === "" || Number(input.value) === row.priority) { input.value = row.priority; return; }
+    if (input.value === "" || Number(input.value) === now()) { input.value = now(); return; }
     try {
       await post(`/credentials/${row.id}/priority`, { priority: Number(input.value) });
       notify(t("Priority of {name} is {n} now.", { name: nameOf(row), n: input.value }));
     } catch (error) {
-      input.value = row.priority;
+      input.value = now();
       throw error;
     }
     await reload();
   });
   input.addEventListener("change", save);
   input.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") input.value = row.priority;
+    if (event.key === "Escape") input.value = now();
   });
   return input;
 }

@@ -27,7 +27,7 @@ function draw(body, row, context) {
   put(body,
     h("div.d-flex.justify-content-between.gap-2.mb-3", {}, h("div", {}, stateBadge(row), reasonLine(row), row.state !== "active" && h("p.small.mb-0", {}, remedyOf(row))),
       menu(t("Actions"), () => actionsOf(row, context), { icon: false })),
-    h("div.mb-3", {}, credits(row)),
+    row.balance && h("div.mb-3", {}, credits(row)),
     tabs(t("About this credential"), [
       ["facts", t("Facts"), () => facts(row)],
       ["history", t("History"), () => history(row, "changes")],

@@ -1,10 +1,10 @@
 // Is it serving, what is about to break, who is using it.
 
-import { get } from "./api.js";
+import { get, post } from "./api.js";
 import { h, icon, put } from "./dom.js";
 import { parts, spark } from "./charts.js";
 import { everySecond, repeat } from "./poll.js";
-import { badge, card, heading } from "./ui.js";
+import { badge, button, card, heading, notify } from "./ui.js";
 import { happened, reasonText } from "./phrases.js";
 import { ago, compact, countdown, dateTime, day, milliseconds, number, percent, t, tn } from "./words.js";
 import { wizard } from "./wizard.js";
@@ -79,13 +79,20 @@ function figures(seen) {
       spark(minutes.map((one) => one.firstEvent), t("Mean time to the first token in each of the last 60 minutes"), { class: "good" })),
     h("section.card", {}, h("h2.card-title", {}, t("Credits left")), h("div.figure", {}, credits.known ? number(credits.left) : "–"),
       h("div.muted.small", {}, creditsText(credits, all)),
+      credits.known < all.total && h("div.mt-2", {}, button(t("Ask for balances"), askBalances, { icon: "arrow-clockwise" })),
       credits.known && credits.limit ? h("div.mt-3", {}, parts([{ name: t("left"), value: credits.left, kind: "main" }, { name: t("used"), value: Math.max(credits.limit - credits.left, 0), kind: "none" }], t("{left} of {limit} credits left", { left: number(credits.left), limit: number(credits.limit) }))) : null));
 }
 
 const seconds = (value) => milliseconds(value === null || value === undefined ? null : value * 1000);
 
+async function askBalances() {
+  const { credentials } = await get("/credentials");
+  const done = await post("/credentials/bulk", { action: "balance", ids: credentials.slice(0, 1000).map((one) => one.id) });
+  notify(t("{succeeded} done, {failed} failed.", done), done.failed ? "warning" : "success");
+}
+
 function creditsText(credits, all) {
-  if (!credits.known) return t("No balance is known yet: ask for one under Credentials.");
+  if (!credits.known) return t("No balance is known yet.");
   const of = credits.known < all.total ? t("known of {n} of {all}", { n: credits.known, all: all.total }) : t("of {limit}", { limit: number(credits.limit) });
   if (credits.dryAt) return `${of} · ${t("run dry on {day}", { day: day(credits.dryAt) })}`;
   return `${of} · ${t("last until they are renewed")}`;

@@ -28,7 +28,11 @@ export function targetText(target) {
 }
 
 /** An audit entry on one line. */
-export const happened = (entry) => `${targetText(entry.target) || THINGS[entry.action.split(".")[0]]?.() || ""}: ${actionText(entry.action)}`;
+export function happened(entry) {
+  const name = [entry.after, entry.before].map((one) => one?.label || one?.name || one?.email).find(Boolean);
+  const what = targetText(entry.target) || THINGS[entry.action.split(".")[0]]?.() || "";
+  return `${what}${name && !what.endsWith(name) ? ` (${name})` : ""}: ${actionText(entry.action)}`;
+}
 
 const REASONS = {
   Manual: () => t("switched off by hand"), TooManyFailures: () => t("failed too often"),

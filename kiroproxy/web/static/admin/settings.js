@@ -56,7 +56,7 @@ function shown(one) {
 function row(one, again) {
   return h("div.setting", { "data-key": one.key },
     h("div", {}, h("strong", {}, one.key), " ", one.restartNeeded && badge("warn", t("restart needed"), "arrow-clockwise"), h("div.muted.small", {}, one.help)),
-    h("div", {}, shown(one), h("div.muted.small", {}, one.origin === "default" ? t("default") : t("from {origin}", { origin: one.origin }))),
+    h("div", {}, shown(one), h("div.muted.small", {}, one.origin === "default" ? t("default") : t("from {origin}", { origin: one.origin.replace(`config.json ${one.key}`, "config.json") }))),
     one.editable ? h("div.actions", {}, button(t("Change"), () => edit(one, again), { icon: "pencil", label: t("Change {key}", { key: one.key }) })) : h("span.muted.small", { title: one.why }, icon("shield-check"), " ", t("on the machine only")));
 }
 

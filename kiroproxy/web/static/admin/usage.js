@@ -90,7 +90,7 @@ function sumTable(totals, by, names) {
 function forecastCard(names, signal) {
   const body = h("div", {}, loading());
   get("/usage/forecast", { signal }).then(({ pool, credentials }) => put(body,
-    h("p", {}, pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : pool.left === null || pool.left === undefined ? t("No balance is known yet: ask for one under Credentials.") : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
+    h("p", {}, pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : pool.left === null || pool.left === undefined ? t("No balance is known yet.") : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
     credentials.length > 0 && table(t("Forecast"), [
       { title: t("Credential"), cell: (one) => names.credential_id.get(String(one.credentialId)) ?? `#${one.credentialId}` },
       { title: t("Left"), class: "num", cell: (one) => number(one.left) }, { title: t("A day"), class: "num", cell: (one) => number(one.perDay) },
