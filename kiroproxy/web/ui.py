@@ -97,7 +97,8 @@ def _add_views(app: Flask, here: Path, bootstrap: Any) -> None:
     def icons() -> Response:
         response = Response(sprite, content_type="image/svg+xml")
         response.add_etag()
-        return response.make_conditional(request)
+        response.make_conditional(request)
+        return response
 
     @app.get("/words/<code>.json")
     def words(code: str) -> Response:

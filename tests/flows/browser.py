@@ -83,6 +83,12 @@ class Desk:
         expect(notice).to_be_visible()
         notice.get_by_role("button").click()
 
+    def settled(self) -> None:
+        """Wait until what a screen shows has come."""
+        expect(self.page.locator("main h1")).to_be_visible()
+        expect(self.page.locator("main .loading")).to_have_count(0)
+        self.page.wait_for_timeout(100)
+
     def picture(self, name: str) -> None:
         """For a person to look at."""
         PICTURES.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form
 import { ago, countdown, dateTime, day, number, t, tn } from "./words.js";
 import { virtualRows } from "./virtual.js";
 
+const SPREAD_MS = 1200; // until every worker knows of a change
 const VIEW = "kiroproxy.credentialView";
 const FILTERS = {
   "": () => true,
@@ -47,13 +48,19 @@ export async function show(main, { rest, query, signal, go }) {
   const context = { seen, reload, signal, drawBulk, draw };
   let view = null;
 
-  async function reload() {
+  async function load() {
     const found = await get("/credentials", { signal });
     const now = Date.now();
     seen.all = found.credentials.map((row) => ({ ...row, backAt: row.coolingSec ? now + row.coolingSec * 1000 : null }));
     seen.byId = new Map(seen.all.map((row) => [row.id, row]));
     for (const id of seen.chosen) if (!seen.byId.has(id)) seen.chosen.delete(id);
     draw();
+  }
+
+  async function reload() {
+    await load();
+    const again = () => { if (!signal.aborted) load().catch(complain); };
+    setTimeout(again, SPREAD_MS);
   }
 
   function visible() {
@@ -83,7 +90,7 @@ export async function show(main, { rest, query, signal, go }) {
 
   put(main, heading(t("Credentials"), button(t("Add a credential"), () => addCredential(reload), { kind: "primary", icon: "plus-lg" })), toolbar(seen, draw, count), list, bulk);
   get("/groups", { signal }).then((found) => (seen.groups = found.groups.map((one) => one.name)), () => {});
-  const loop = repeat(reload, 5000, signal);
+  const loop = repeat(load, 5000, signal);
   everySecond(() => tick(main), signal);
   await loop;
   if (rest[0]) {
@@ -203,7 +210,8 @@ function priority(row, { seen, reload }) {
     }
     await reload();
   });
-  input.addEventListener("change", save);
+  let saving = Promise.resolve();
+  input.addEventListener("change", () => (saving = saving.then(save))); // none is lost while another is under way
   input.addEventListener("keydown", (event) => {
     if (event.key === "Escape") input.value = now();
   });

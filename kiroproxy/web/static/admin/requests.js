@@ -25,13 +25,17 @@ export async function show(main, { signal, query }) {
     return found;
   };
   const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, empty(t("No request fits"), live ? t("They appear as soon as they end.") : t("Requests appear here a few seconds after they end."))));
+  let latest = 0; // an answer that was overtaken is not shown
   const load = async () => {
+    const mine = (latest += 1);
     try {
       const asked = filters();
       asked.set("since", chosen.since);
       asked.set("page", chosen.page);
       asked.set("page_size", PAGE);
-      seen = await get(`/requests?${asked}`, { signal });
+      const found = await get(`/requests?${asked}`, { signal });
+      if (mine !== latest || live) return;
+      seen = found;
       put(state, tn(seen.total, "{n} request", "{n} requests"));
       draw();
     } catch (error) {

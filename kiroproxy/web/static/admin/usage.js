@@ -18,14 +18,17 @@ export async function show(main, { signal }) {
   const chosen = { span: "7d", by: "model", metric: "credits" };
   const body = h("div", {}, loading());
   const names = { credential_id: new Map(), key_id: new Map() };
+  let latest = 0; // an answer that was overtaken is not shown
   const draw = async () => {
+    const mine = (latest += 1);
+    const asked = { ...chosen };
     try {
-      const [level] = SPANS[chosen.span];
+      const [level] = SPANS[asked.span];
       const [series, sums] = await Promise.all([
-        get(`/usage/series?level=${level}&since=${chosen.span}&by=${chosen.by}`, { signal }),
-        get(`/usage?since=${chosen.span}&by=${chosen.by}`, { signal }),
+        get(`/usage/series?level=${level}&since=${asked.span}&by=${asked.by}`, { signal }),
+        get(`/usage?since=${asked.span}&by=${asked.by}`, { signal }),
       ]);
-      put(body, picture(series.series, sums.totals, chosen, names));
+      if (mine === latest) put(body, picture(series.series, sums.totals, asked, names));
     } catch (error) {
       if (error.name !== "AbortError") put(body, failure(error, draw));
     }
