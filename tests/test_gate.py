@@ -16,8 +16,10 @@ from kiroproxy.gate import (
     Passage,
     drop_counters,
     enter,
+    forget_old,
     leave,
     read_counters,
+    recent,
     reclaim,
 )
 
@@ -115,3 +117,13 @@ def test_a_refused_request_takes_nothing(db: sqlite3.Connection) -> None:
     held = Gate("a", per_minute=2, concurrent=5)
     assert at(db, 1, held).refused == REQUESTS
     assert at(db, 1, free).streams == 3
+
+
+def test_what_was_counted_a_minute_ago_can_be_forgotten(db: sqlite3.Connection) -> None:
+    gate = Gate("someone", per_minute=2)
+    for moment in (100.0, 101.0):
+        at(db, moment, gate)
+    assert recent(db, "someone", 102.0) == (2, 59.0)
+    assert recent(db, "nobody", 102.0) == (0, 0.0)
+    forget_old(db, 100.5 + 1 + WINDOW_S)
+    assert db.execute("SELECT second FROM key_seconds").fetchall() == [(101,)]

@@ -500,3 +500,20 @@ def test_what_was_used_before_is_added_by_one_worker(path: Path) -> None:
     assert other.begin_counting(300.0) == (100.0, True)
     runtime.close()
     other.close()
+
+
+def test_tries_are_counted_for_all_workers(path: Path, now: list[float]) -> None:
+    one, other = (Runtime(path, clock=lambda: now[0]) for _ in range(2))
+    for runtime in (one, other, one):
+        passage = runtime.attempt("guesses", 3)
+        assert passage is not None
+        assert not passage.refused
+    refused = other.attempt("guesses", 3)
+    assert refused is not None
+    assert refused.refused
+    assert one.recent("guesses")[0] == 3
+    assert one.recent("others") == (0, 0.0)
+    now[0] += 61
+    assert other.recent("guesses")[0] == 0
+    one.close()
+    other.close()

@@ -152,6 +152,10 @@ class GroupBook:
         given = self._given()
         return {one.name: one for one in given} | self._groups if given else self._groups
 
+    def look_again(self) -> None:
+        """Read the groups anew at the next look."""
+        self._checked_at = -SNAPSHOT_AGE_S
+
     def is_given(self, name: str) -> bool:
         """Whether the credentials' store defines it: then it cannot be deleted here."""
         return any(one.name == name for one in self._given())

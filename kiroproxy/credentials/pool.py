@@ -215,6 +215,13 @@ class Pool:
             for id_, tally in self._runtime.tallies().items():
                 self._used[id_] = max(self._used.get(id_, 0.0), tally.last_used)
 
+    def look_again(self) -> None:
+        """Whatever another worker has changed counts from now on, not in a second."""
+        self.store.look_again()
+        if self.groups is not None:
+            self.groups.look_again()
+        self._known.looked_at = -CAPABILITIES_AGE_S
+
     @property
     def mode(self) -> Mode:
         """How credentials are chosen."""

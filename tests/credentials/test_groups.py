@@ -107,6 +107,15 @@ def test_other_processes_see_it_within_a_second(
     assert list(book.all()) == ["pro"]
 
 
+def test_whoever_looks_again_sees_it_at_once(book: GroupBook) -> None:
+    other = GroupBook(book.path)
+    book.save([Group("pro")])
+    other.all()
+    book.save([Group("more")])
+    other.look_again()
+    assert set(other.all()) == {"pro", "more"}
+
+
 def test_a_broken_database_serves_on_and_says_so_when_written(book: GroupBook) -> None:
     book.path.parent.mkdir()
     book.path.write_bytes(b"garbage" * 1000)

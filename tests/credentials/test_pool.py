@@ -10,6 +10,8 @@ import pytest
 
 from kiroproxy import errors as e
 from kiroproxy.credentials.model import Credential
+from kiroproxy.credentials.pool import Pool
+from kiroproxy.credentials.stores.file import FileStore
 from tests.credentials.bench import HOUR, Bench
 
 
@@ -236,3 +238,14 @@ def test_s120_groups_that_exist(bench: Bench, tmp_path: Path) -> None:
         bench.pool.check_group(name)
     with pytest.raises(e.NotFound, match="nobody"):
         bench.pool.check_group("nobody")
+
+
+def test_s140_another_mode_counts_in_all_processes_at_once(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    other = bench.another_process()
+    assert bench.pool.mode == other.mode == "priority"
+    bench.pool.set_mode("balanced")
+    other.look_again()
+    assert (bench.pool.roster().mode, other.roster().mode) == ("balanced", "balanced")
+    later = Pool(FileStore(bench.path), bench.auth, bench.runtime, mode="sequential")
+    assert later.mode == "sequential", "started with another configuration since"

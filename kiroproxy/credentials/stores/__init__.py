@@ -86,6 +86,9 @@ class Store(Protocol):
     def snapshot(self) -> Snapshot:
         """The credentials, at most a second old. Needs no lock and never raises."""
 
+    def look_again(self) -> None:
+        """Let the next snapshot be as new as it can be: a person has just changed something."""
+
     def edit(self, change: Change) -> Snapshot:
         """Read, change and write under the short store lock.
 

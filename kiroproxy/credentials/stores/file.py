@@ -102,6 +102,11 @@ class FileStore:
             self._loaded = self._look(self._loaded)
         return self._loaded.snapshot
 
+    def look_again(self) -> None:
+        """Let the next snapshot be as new as it can be, but give a fault its second to pass."""
+        if self._loaded is not None and not self._loaded.fault:
+            self._checked_at = -SNAPSHOT_AGE_S
+
     def _look(self, last: _Loaded | None) -> _Loaded:
         if last is not None and last.signature is not None and last.signature == self._signature():
             return last

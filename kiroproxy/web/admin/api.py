@@ -203,14 +203,18 @@ def count(**facts: Any) -> ma.fields.Integer:
     )
 
 
-def switch(**facts: Any) -> ma.fields.Boolean:
+class Switch(ma.fields.Boolean):
     """True or false, and nothing that stands for it."""
-    return ma.fields.Boolean(
-        truthy={True},
-        falsy={False},
-        error_messages={"invalid": "must be true or false"},
-        **facts,
-    )
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise ma.ValidationError("must be true or false")
+        return value
+
+
+def switch(**facts: Any) -> Switch:
+    """A field that is on or off."""
+    return Switch(**facts)
 
 
 def text(limit: int = 10_000, **facts: Any) -> ma.fields.String:

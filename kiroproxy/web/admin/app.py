@@ -57,7 +57,8 @@ def build_admin_app(parts: Services) -> Flask:
 def _guard() -> None:
     """The API and its document are for whoever has the key; pages are empty without it."""
     if request.path.startswith(f"{PREFIX}/") and request.path not in docs.OPEN:
-        admit_operator()
+        # what one worker has changed is there when the next question goes to another
+        admit_operator().pool.look_again()
 
 
 def _protect(response: Response) -> Response:

@@ -59,6 +59,14 @@ def test_edits_are_seen_at_once_and_by_others(store: Store, kind: str, tmp_path:
     assert STORES[kind](tmp_path).snapshot().credentials == after.credentials
 
 
+def test_whoever_looks_again_sees_it_at_once(store: Store, kind: str, tmp_path: Path) -> None:
+    other = STORES[kind](tmp_path)
+    other.snapshot()
+    store.edit(lambda all_: [replace(one, label="new") for one in all_])
+    other.look_again()
+    assert {one.label for one in other.snapshot().credentials} == {"new"}
+
+
 def test_a_change_may_return_a_list_or_change_it(store: Store) -> None:
     store.edit(lambda all_: all_.append(Credential(refresh_token="rt-3")))
     assert [one.id for one in store.snapshot().credentials] == [1, 2, 3]

@@ -1,0 +1,81 @@
+"""schemathesis on the OpenAPI document: whatever is sent, nothing is a bug of ours."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from kiroproxy.errors import InvalidRequest
+from kiroproxy.web.admin import imports, usage
+from tests.web.admin.conftest import OPERATOR, Desk
+from tests.web.admin.test_logins import PENDING
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import schemathesis
+
+BUDGET_S = 40.0
+EXAMPLES = 12
+OUTSIDE = {"/api/admin/doctor"}
+"""It calls Kiro, which nobody plays here; tests/flows/test_admin.py has it."""
+
+
+class Anything:
+    """Sign-ins that begin and end as they like."""
+
+    def start(self, wish: Any) -> Any:
+        raise InvalidRequest("not today")
+
+    def poll(self, sign_in_id: str) -> Any:
+        return PENDING
+
+    cancel = poll
+
+    def receive(self, sign_in_id: str, redirect: str) -> Any:
+        return PENDING
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.filterwarnings("ignore")
+def test_no_request_is_a_bug(
+    open_desk: Callable[..., Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = open_desk(3)
+    desk.parts.sign_ins = cast(Any, Anything())
+    monkeypatch.setattr(usage, "LIFE_S", 0.0)
+    monkeypatch.setattr(imports.sources, "IDE_PLACE", str(desk.files / "none.json"))
+    monkeypatch.setattr(imports.sources, "CLI_PLACES", ())
+    schema = schemathesis.openapi.from_dict(desk.get("/openapi.json"))
+    app = desk.place.app
+    began, tried = time.monotonic(), 0
+    failures: list[str] = []
+    for found in schema.get_all_operations():
+        operation = found.ok()
+        if operation.path in OUTSIDE:
+            continue
+        if time.monotonic() - began > BUDGET_S:
+            break
+        tried += 1
+
+        @settings(
+            max_examples=EXAMPLES,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: Any) -> None:
+            if time.monotonic() - began > BUDGET_S:
+                return
+            answer = case.call(app=app, base_url="http://localhost", headers=OPERATOR)
+            if answer.status_code >= 500 and answer.status_code not in (502, 503):
+                failures.append(f"{case.method} {case.formatted_path}: {answer.text[:300]}")
+
+        ask()
+    assert not failures, failures[:5]
+    assert tried > 20
