@@ -28,7 +28,7 @@ expect.set_options(timeout=PATIENCE_MS)
 def chromium() -> Iterator[Browser]:
     """Debian's; a developer without it skips, CI must have it."""
     if CHROMIUM is None:
-        if os.environ.get("CI"):
+        if "KIROPROXY_CI_TOOLS" in os.environ:  # .ci/run could install what tests need
             pytest.fail("CI needs chromium: apt-get install chromium")
         pytest.skip("no chromium here")
     with sync_playwright() as playwright:

@@ -28,6 +28,8 @@ const SORTS = {
   state: (a, b) => a.state.localeCompare(b.state),
 };
 
+const viewNow = () => localStorage.getItem(VIEW) || (matchMedia("(max-width: 800px)").matches ? "cards" : "table");
+
 /** What a person calls a credential. */
 export const nameOf = (row) => row.label || row.email || t("Credential {id}", { id: row.id });
 
@@ -75,7 +77,7 @@ export async function show(main, { rest, query, signal, go }) {
   function draw() {
     const rows = visible();
     put(count, rows.length === seen.all.length ? tn(rows.length, "{n} credential", "{n} credentials") : t("{n} of {all} credentials", { n: rows.length, all: seen.all.length }));
-    const kind = !seen.all.length ? "none" : rows.length ? localStorage.getItem(VIEW) || "table" : "nothing";
+    const kind = !seen.all.length ? "none" : rows.length ? viewNow() : "nothing";
     if (view?.kind !== kind) {
       view = { kind, ...VIEWS[kind](context) };
       put(list, view.element);
@@ -114,11 +116,11 @@ function toolbar(seen, draw, count) {
     put(groups, [["", t("All groups")], ...seen.groups.map((one) => [one, one])].map(([value, text]) => h("option", { value, selected: value === seen.group }, text)));
   });
   const views = h("button.icon-button.text", { type: "button", onclick: () => {
-    localStorage.setItem(VIEW, localStorage.getItem(VIEW) === "cards" ? "table" : "cards");
+    localStorage.setItem(VIEW, viewNow() === "cards" ? "table" : "cards");
     label();
     draw();
   } });
-  const label = () => put(views, icon(localStorage.getItem(VIEW) === "cards" ? "list-ul" : "clipboard"), " ", localStorage.getItem(VIEW) === "cards" ? t("As a table") : t("As cards"));
+  const label = () => put(views, icon(viewNow() === "cards" ? "list-ul" : "clipboard"), " ", viewNow() === "cards" ? t("As a table") : t("As cards"));
   label();
   return h("div.toolbar", {},
     h("input.form-control.form-control-sm.search", { type: "search", placeholder: t("Search name, group, reason…"), "aria-label": t("Search"), oninput: (event) => { seen.text = event.target.value; later(); } }),

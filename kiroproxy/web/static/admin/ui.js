@@ -200,7 +200,7 @@ export function dialog(title, content, options = {}) {
     box.addEventListener("click", (event) => { if (event.target === box && !options.stay) close(); });
     document.body.append(box);
     box.showModal();
-    box.querySelector("[autofocus]")?.focus();
+    box.querySelector(".dialog-body :is(input, select, textarea):not(:disabled)")?.focus(); // rather than "Close"
   });
 }
 

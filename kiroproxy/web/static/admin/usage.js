@@ -17,6 +17,7 @@ const SHOWN = 7; // series; the rest is summed up
 export async function show(main, { signal }) {
   const chosen = { span: "7d", by: "model", metric: "credits" };
   const body = h("div", {}, loading());
+  const forecast = h("div");
   const names = { credential_id: new Map(), key_id: new Map() };
   let latest = 0; // an answer that was overtaken is not shown
   const draw = async () => {
@@ -42,10 +43,12 @@ export async function show(main, { signal }) {
   h("div.toolbar", {},
     select(t("Span"), "span", [["24h", t("24 hours")], ["7d", t("7 days")], ["30d", t("30 days")]]),
     select(t("By"), "by", [["model", t("by model")], ["key_id", t("by key")], ["group", t("by group")], ["credential_id", t("by credential")]]),
-    select(t("What"), "metric", Object.entries(METRICS).map(([name, text]) => [name, text()]))), body, forecastCard(names, signal));
+    select(t("What"), "metric", Object.entries(METRICS).map(([name, text]) => [name, text()]))), body, forecast);
+
   const [credentials, keys] = await Promise.all([get("/credentials", { signal }), get("/keys", { signal })]);
   for (const one of credentials.credentials) names.credential_id.set(String(one.id), nameOf(one));
   for (const one of keys.keys) names.key_id.set(one.id, one.name || one.hint);
+  put(forecast, forecastCard(names, signal));
   await draw();
 }
 

@@ -36,7 +36,7 @@ const clock = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
 
 export const number = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 10 ? fine : plain).format(value));
-export const compact = (value) => (value === null || value === undefined ? "–" : short.format(value));
+export const compact = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 10 ? fine : short).format(value));
 export const percent = (part) => (part === null || part === undefined ? "–" : `${plain.format(part * 100)} %`);
 export const dateTime = (iso) => (iso ? moment.format(new Date(iso)) : "–");
 export const day = (iso) => (iso ? date.format(new Date(iso)) : "–");
@@ -48,12 +48,14 @@ export function milliseconds(value) {
   return value < 1000 ? `${Math.round(value)} ms` : `${plain.format(value / 1000)} s`;
 }
 
+const FAR_S = 60 * 86400; // beyond that a date says more
 const STEPS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
-/** "3 min ago", "in 2 days". */
+/** "3 min ago", "in 2 days", and a date for what is far away. */
 export function ago(iso) {
   if (!iso) return "–";
   const seconds = (new Date(iso) - Date.now()) / 1000;
+  if (Math.abs(seconds) > FAR_S) return day(iso);
   const [unit, size] = STEPS.find(([, one]) => Math.abs(seconds) >= one) ?? STEPS[3];
   return relative.format(Math.trunc(seconds / size), unit);
 }
