@@ -28,7 +28,7 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
     """The wizard: sign in by device code, ask, connect; then the overview says that it serves."""
     with (
         Simulator() as sim,
-        Proxy(tmp_path, {"adminApiKey": ADMIN}, [], upstream=sim.url) as proxy,
+        Proxy(tmp_path, {"adminApiKey": ADMIN, "queueWaitSec": 1}, [], upstream=sim.url) as proxy,
         desk(browser, proxy) as one,
     ):
         sim.device(interval=0.2)
@@ -49,6 +49,24 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
         expect(page.locator("pre").first).to_contain_text(f"ANTHROPIC_BASE_URL={proxy.url}\n")
         page.get_by_role("link", name="Overview").click()
         expect(page.locator("[data-state=serving]")).to_be_visible()
+
+        sim.fault("/generateAssistantResponse", status=429, times=9)
+        assert ask(proxy).status_code == 429
+        page.get_by_role("link", name="Overview").click()
+        expect(page.get_by_text("1 cooling")).to_be_visible()
+        expect(page.get_by_text("All credentials rest")).to_be_visible()
+        back = page.locator("[data-until]").first
+        before = back.inner_text()
+        expect(back).not_to_have_text(before)
+        assert page.locator("[data-state]").get_attribute("data-state") in ("down", "degraded")
+        one.picture("cooling")
+        page.get_by_role("link", name="Credentials", exact=True).click()
+        expect(page.locator("[data-back]")).to_be_visible()
+
+        one.trouble.clear()
+        proxy.stop()
+        expect(page.get_by_role("alert")).to_contain_text("The server does not answer.")
+        one.allowed = ("ERR_CONNECTION",)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import { h, icon, put } from "./dom.js";
 import { parts, spark } from "./charts.js";
 import { everySecond, repeat } from "./poll.js";
 import { badge, button, card, heading, notify } from "./ui.js";
-import { happened, reasonText } from "./phrases.js";
+import { happened, reasonText, stateText } from "./phrases.js";
 import { ago, compact, countdown, dateTime, day, milliseconds, number, percent, t, tn } from "./words.js";
 import { wizard } from "./wizard.js";
 
@@ -24,7 +24,9 @@ export async function show(main, { signal, go }) {
       return;
     }
     const focused = main.contains(document.activeElement) && document.activeElement !== main ? document.activeElement.id : "";
+    const unfolded = document.getElementById("problems")?.open;
     draw(main, known, drawn !== "");
+    if (unfolded && document.getElementById("problems")) document.getElementById("problems").open = true;
     drawn = "overview";
     if (focused) document.getElementById(focused)?.focus();
   }, 5000, signal);
@@ -56,8 +58,8 @@ function hero(seen) {
   return h(`section.card.hero${kind && "." + kind}`, { "aria-label": t("State"), "data-state": seen.state },
     h("div", {},
       h("div.figure", {}, icon(symbol), text()),
-      h("div.muted", {}, seen.state === "serving" ? t("Requests are being served.") : seen.reason),
-      problems.length > 0 && h("details", { id: "problems" }, h("summary", {}, tn(problems.length, "One thing to look at", "{n} things to look at")),
+      h("div.muted", {}, seen.state === "serving" ? t("Requests are being served.") : stateText(seen.reason)),
+      problems.length > 0 && h("details", { id: "problems" }, h("summary", { id: "problems-head" }, tn(problems.length, "One thing to look at", "{n} things to look at")),
         h("ul.mb-0", {}, problems.slice(0, 20).map((one) => h("li", {}, reasonText(one)))))),
     h("div.actions", {}, seen.state !== "serving" && h("a.btn.btn-sm.btn-outline-secondary", { href: `${document.documentElement.dataset.root}/credentials?state=trouble` }, t("Show them")),
       seen.state === "down" && h("a.btn.btn-sm.btn-outline-secondary", { href: `${document.documentElement.dataset.root}/settings?tab=doctor` }, t("Run the doctor"))));
@@ -117,7 +119,7 @@ function pool(seen, offset) {
       all.disabled > 0 && badge("off", t("{n} disabled", { n: all.disabled }), "pause-fill")),
     seen.soon.length > 0 && [h("h3.h6.mt-4", {}, t("What changes next")),
       h("ul.list", {}, seen.soon.slice(0, 8).map((one) => h("li", {}, icon("hourglass-split"),
-        h("span", {}, h("a", { href: `${document.documentElement.dataset.root}/credentials/${one.credentialId}` }, `#${one.credentialId}`), " ", soonText(one)),
+        h("span", {}, h("a", { id: `soon-${one.credentialId}-${one.what}`, href: `${document.documentElement.dataset.root}/credentials/${one.credentialId}` }, `#${one.credentialId}`), " ", soonText(one)),
         one.what === "cooling"
           ? h("span.when", { "data-until": one.at }, countdown((new Date(one.at) - Date.now() - offset) / 1000))
           : h("time", { datetime: one.at, title: dateTime(one.at) }, one.what === "exhausted" ? day(one.at) : ago(one.at)))))]);

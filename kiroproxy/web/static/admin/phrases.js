@@ -47,6 +47,23 @@ export function reasonText(reason) {
   return reason.replace(/\b(Manual|TooMany\w+|QuotaExceeded|Invalid\w+|Suspended|Unverified|throttled)\b/g, (code) => REASONS[code]?.() ?? code);
 }
 
+const STATES = [
+  [/^there is no credential yet$/, () => t("There is no credential yet.")],
+  [/^no credential can serve$/, () => t("No credential can serve.")],
+  [/^all credentials rest$/, () => t("All credentials rest; the first to come back serves again.")],
+  [/^refreshed tokens cannot be stored$/, () => t("Renewed tokens cannot be stored: look at the credentials file's directory.")],
+  [/^(\d+) of (\d+) credentials cannot serve$/, (n, all) => t("{n} of {all} credentials cannot serve.", { n, all })],
+];
+
+/** Why the proxy is not simply serving. */
+export function stateText(reason) {
+  for (const [pattern, say] of STATES) {
+    const found = pattern.exec(reason);
+    if (found) return say(...found.slice(1));
+  }
+  return reason;
+}
+
 /** What helps a credential that does not serve. */
 export function remedyOf(row) {
   const code = row.disabledReason ?? "";

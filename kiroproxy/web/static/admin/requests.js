@@ -8,6 +8,7 @@ import { badge, button, dialog, empty, failure, heading, lines, loading, table }
 import { dateTime, milliseconds, number, t, timeOfDay, tn } from "./words.js";
 
 const PAGE = 100;
+const REDRAW_MS = 200;
 const KEPT = 500; // rows that live mode holds
 
 export async function show(main, { signal, query }) {
@@ -26,6 +27,18 @@ export async function show(main, { signal, query }) {
   };
   const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, empty(t("No request fits"), live ? t("They appear as soon as they end.") : t("Requests appear here a few seconds after they end."))));
   let latest = 0; // an answer that was overtaken is not shown
+  let waiting = false;
+  const drawSoon = () => { // a busy proxy ends many requests a second
+    if (waiting) return;
+    waiting = true;
+    setTimeout(() => {
+      waiting = false;
+      if (!live || signal.aborted) return;
+      const focused = body.contains(document.activeElement) ? document.activeElement.id : "";
+      draw();
+      if (focused) document.getElementById(focused)?.focus();
+    }, REDRAW_MS);
+  };
   const load = async () => {
     const mine = (latest += 1);
     try {
@@ -57,7 +70,7 @@ export async function show(main, { signal, query }) {
           if (row.type !== "request") continue;
           since = row.time;
           seen.requests = [row, ...seen.requests.filter((one) => one.id !== row.id)].slice(0, KEPT);
-          draw();
+          drawSoon();
         }
       }
     } catch (error) {
@@ -101,7 +114,7 @@ function list(all, names) {
   return table(t("Requests"), [
     { title: t("Ended"), cell: (one) => h("span.nowrap", { title: dateTime(one.time) }, timeOfDay(one.time)) },
     { title: t("Status"), cell: (one) => [statusBadge(one), one.error_type && h("span.reason", {}, one.error_type)] },
-    { title: t("Model"), cell: (one) => h("div.who", {}, h("button", { type: "button", onclick: () => open(one, names) }, one.model_asked || one.model || "–"), h("small", {}, [one.dialect, one.group].filter(Boolean).join(" · "))) },
+    { title: t("Model"), cell: (one) => h("div.who", {}, h("button", { type: "button", id: `r-${one.id}`, onclick: () => open(one, names) }, one.model_asked || one.model || "–"), h("small", {}, [one.dialect, one.group].filter(Boolean).join(" · "))) },
     { title: t("Key"), cell: (one) => names.key.get(one.key_id) ?? (one.key_id || h("span.muted", { title: t("apiKey of config.json") }, "apiKey")) },
     { title: t("Credential"), cell: (one) => (one.credential_id ? names.credential.get(one.credential_id) ?? `#${one.credential_id}` : "–") },
     { title: t("First token"), class: "num", cell: (one) => (one.first_event_s ? milliseconds(one.first_event_s * 1000) : "–") },

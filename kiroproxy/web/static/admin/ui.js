@@ -19,6 +19,13 @@ export function notify(text, kind = "success", detail = "") {
   if (kind !== "danger") setTimeout(() => box.remove(), 6000);
 }
 
+/** What stays until it is taken back: the function that is returned does that. */
+export function warn(text, detail) {
+  const box = h("div.notice.notice-warning", { role: "alert" }, icon("exclamation-triangle-fill"), h("div", {}, h("div", {}, text), h("div.small.muted", {}, detail)));
+  document.getElementById("notices").append(box);
+  return () => box.remove();
+}
+
 /** An error as a message: cause, and the next step. */
 export function complain(error) {
   if (error?.name === "AbortError") return;
@@ -71,7 +78,7 @@ export function copyButton(text, label = t("Copy")) {
 async function copy(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const field = h("textarea", { value: text, class: "visually-hidden" }); // plain http has no clipboard
-  document.body.append(field);
+  ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.body).append(field);
   field.select();
   document.execCommand("copy");
   field.remove();
