@@ -21,6 +21,7 @@ from kiroproxy.errors import (
 )
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
+from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.auth import require_key
 from kiroproxy.web.body import read_json
 from kiroproxy.web.operator import admit_operator
@@ -207,6 +208,7 @@ def add_token() -> Response:
         added = registry.add(_body())
     except Duplicate as error:
         return json_response(_duplicate(error), 409)
+    note_credential("credential.add", None, added)
     return json_response(_brief(added), 201)
 
 
@@ -232,6 +234,7 @@ def _try_add(registry: Registry, index: int, entry: object) -> dict[str, Any]:
         return {"index": index, "status": "duplicate"} | _duplicate(error)
     except KiroProxyError as error:
         return {"index": index, "status": "failed", "error": str(error)}
+    note_credential("credential.add", None, added)
     return {"index": index, "status": "added"} | _brief(added)
 
 
@@ -260,13 +263,14 @@ def change_token(token_id: int) -> Response:
         if body.get(key) is not None and not isinstance(body[key], kind):
             raise InvalidRequest(f"{key}: is of the wrong type", param=key)
     disabled, group, name = (body.get(key) for key in CHANGEABLE)
-    changed = registry.update(token_id, lambda one: one)
+    before = changed = registry.credential(token_id)
     if group is not None:
         changed = registry.move(token_id, group.strip())
     if name is not None:
         changed = registry.update(token_id, lambda one: replace(one, name=name.strip() or None))
     if disabled is not None:
         changed = registry.set_disabled(token_id, disabled)
+    note_credential("credential.edit", before, changed)
     return json_response(_brief(changed))
 
 
@@ -277,13 +281,19 @@ def move_token(token_id: int) -> Response:
     group = _body().get("group")
     if not isinstance(group, str) or not group.strip():
         raise InvalidRequest("group: must be a text", param="group")
-    return json_response(_brief(registry.move(token_id, group.strip())))
+    before = registry.credential(token_id)
+    moved = registry.move(token_id, group.strip())
+    note_credential("credential.move", before, moved)
+    return json_response(_brief(moved))
 
 
 @blueprint.delete("/tokens/<int:token_id>")
 def remove_token(token_id: int) -> Response:
     """Delete one."""
-    _operator().remove(token_id)
+    registry = _operator()
+    gone = registry.credential(token_id)
+    registry.remove(token_id)
+    note_credential("credential.delete", gone, None)
     return Response(status=204)
 
 
@@ -304,6 +314,9 @@ def refresh_tokens() -> Response:
     ][:limit]
     with ThreadPoolExecutor(REFRESHES) as threads:
         results = list(threads.map(lambda one: _refresh(parts, one), wanted))
+    for one in results:
+        if one["success"]:
+            note("credential.refresh", f"credential {one['id']}")
     refreshed = sum(one["success"] for one in results)
     return json_response(
         {
@@ -361,7 +374,9 @@ def create_group() -> Response:
         raise InvalidRequest("name: must be a text", param="name")
     shown, settings = settings_of(body, name.strip())
     registry.create_group(Group(name.strip(), shown, parse_settings(settings)))
-    return json_response(_group_object(registry.group(name.strip())), 201)
+    made = _group_object(registry.group(name.strip()))
+    note("group.create", f"group {name.strip()}", None, made)
+    return json_response(made, 201)
 
 
 @blueprint.put("/groups/<name>")
@@ -372,20 +387,24 @@ def change_group(name: str) -> Response:
     before = registry.group(name).group
     shown, settings = settings_of(body, before.display_name or name)
     registry.change_group(Group(name, shown, parse_settings(settings, before.settings)))
-    return json_response(_group_object(registry.group(name)))
+    after = _group_object(registry.group(name))
+    old = {"display_name": before.display_name, "settings": build_settings(before.settings)}
+    note("group.edit", f"group {name}", old, {key: after[key] for key in old})
+    return json_response(after)
 
 
 @blueprint.post("/groups/<name>/rename")
 def rename_group(name: str) -> Response:
     """Call it otherwise; its tokens go with it."""
     registry = _operator()
-    return json_response(
-        _group_object(registry.group(registry.rename_group(name, _body().get("new_name"))))
-    )
+    new = registry.rename_group(name, _body().get("new_name"))
+    note("group.rename", f"group {new}", {"name": name}, {"name": new})
+    return json_response(_group_object(registry.group(new)))
 
 
 @blueprint.delete("/groups/<name>")
 def remove_group(name: str) -> Response:
     """Delete it; its tokens go to `default`."""
     _operator().remove_group(name)
+    note("group.delete", f"group {name}")
     return Response(status=204)

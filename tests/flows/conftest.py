@@ -47,7 +47,7 @@ def forget(proxy: Proxy) -> None:
     """Let a proxy forget cooldowns, failures and pins: tests must not hear of each other."""
     runtime = sqlite3.connect(proxy.config_path.with_name("runtime.db"), timeout=5)
     with contextlib.closing(runtime), runtime:
-        for table in ("states", "pins", "lacks", "notes"):
+        for table in ("states", "pins", "lacks", "notes", "key_seconds"):
             runtime.execute(f"DELETE FROM {table}")
     stored = json.loads(proxy.credentials_path.read_text("utf-8"))
     if any(one.pop("disabled", False) for one in stored):

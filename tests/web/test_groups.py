@@ -244,3 +244,33 @@ def test_s123_groups_from_first_to_last(grouped: Place) -> None:
     ):
         assert answer.status_code == 400
     assert client.get("/api/groups/nobody", headers=OPERATOR).status_code == 404
+
+
+def test_every_change_is_in_the_audit_log(place: Place) -> None:
+    """The same log as of /api/admin (S125, S139)."""
+    headers = {"x-api-key": ADMIN}
+
+    def send(method: str, path: str, body: Any = None) -> None:
+        answer = place.client.open(f"/api{path}", method=method, json=body, headers=headers)
+        assert answer.status_code < 300, answer.text
+
+    send("POST", "/groups", {"name": "pro"})
+    send("PUT", "/groups/pro", {"display_name": "Pro"})
+    send("PATCH", "/tokens/1", {"disabled": True})
+    send("PUT", "/tokens/1/move", {"group": "pro"})
+    send("POST", "/groups/pro/rename", {"new_name": "more"})
+    send("POST", "/tokens", {"refreshToken": "canary" + "c" * 120})
+    send("DELETE", "/tokens/2")
+    send("DELETE", "/groups/more")
+    found = place.client.get("/api/admin/audit", headers=headers)
+    assert [one["action"] for one in found.get_json()["entries"]] == [
+        "group.delete",
+        "credential.delete",
+        "credential.add",
+        "group.rename",
+        "credential.move",
+        "credential.edit",
+        "group.edit",
+        "group.create",
+    ]
+    assert "canary" not in found.text

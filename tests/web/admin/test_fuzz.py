@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 
+from kiroproxy.config import SETTINGS
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.web.admin import imports, usage
 from tests.web.admin.conftest import OPERATOR, Desk
@@ -18,7 +20,7 @@ with warnings.catch_warnings():
     import schemathesis
 
 BUDGET_S = 40.0
-EXAMPLES = 12
+EXAMPLES = 16
 OUTSIDE = {"/api/admin/doctor"}
 """It calls Kiro, which nobody plays here; tests/flows/test_admin.py has it."""
 
@@ -50,6 +52,14 @@ def test_no_request_is_a_bug(
     monkeypatch.setattr(imports.sources, "CLI_PLACES", ())
     schema = schemathesis.openapi.from_dict(desk.get("/openapi.json"))
     app = desk.place.app
+    desk.post("/groups", {"name": "pro"}, 201)
+    key = desk.post("/keys", {"name": "k"}, 201)["key"]["id"]
+    known: dict[str, list[Any]] = {
+        "credential_id": [1, 2, 3],
+        "name": ["pro", "default"],
+        "key_id": [key],
+        "key": [row.key for row in SETTINGS],
+    }
     began, tried = time.monotonic(), 0
     failures: list[str] = []
     for found in schema.get_all_operations():
@@ -68,8 +78,11 @@ def test_no_request_is_a_bug(
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),
         )
-        @given(case=operation.as_strategy())
-        def ask(case: Any) -> None:
+        @given(case=operation.as_strategy(), data=st.data())
+        def ask(case: Any, data: st.DataObject) -> None:
+            for name in set(case.path_parameters or ()) & set(known):
+                if data.draw(st.booleans()):  # else nearly all answers would be 404
+                    case.path_parameters[name] = data.draw(st.sampled_from(known[name]))
             if time.monotonic() - began > BUDGET_S:
                 return
             answer = case.call(app=app, base_url="http://localhost", headers=OPERATOR)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from kiroproxy.config import BY_ATTRIBUTE, SETTINGS
+from kiroproxy.config import BY_ATTRIBUTE, SETTINGS, load_config
 from kiroproxy.web.admin.settings import LOCKED, type_of
 from tests.web.admin.conftest import Desk
 
@@ -110,6 +112,26 @@ def test_what_nobody_changes_from_afar(desk: Desk, key: str) -> None:
     assert "on the machine" in row["why"] or "there" in row["why"]
     desk.refused("PUT", f"/settings/{key}", {"value": "https://evil.example"})
     desk.refused("DELETE", f"/settings/{key}")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(key=st.sampled_from([row.key for row in SETTINGS]), value=JSON)
+def test_whatever_is_sent(desk: Desk, key: str, value: Any) -> None:
+    """Taken or refused in words; the file stays one that the server starts with."""
+    answer = desk.call("PUT", f"/settings/{key}", data=json.dumps({"value": value}))
+    assert answer.status_code in (200, 400), answer.text
+    load_config({"config_path": desk.files / "config.json"}, environ={}, cwd=desk.files)
 
 
 def test_settings_that_do_not_exist(desk: Desk) -> None:
