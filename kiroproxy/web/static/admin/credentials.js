@@ -42,7 +42,7 @@ export function stateBadge(row) {
   return badge(off ? "off" : spent ? "warn" : "bad", spent ? t("exhausted") : t("disabled"), off ? "pause-fill" : spent ? "hourglass-split" : "x-circle-fill");
 }
 
-export async function show(main, { rest, query, signal, go }) {
+export async function show(main, { rest, query, signal }) {
   const seen = { all: [], byId: new Map(), chosen: new Set(), groups: ["default"], filter: FILTERS[query.get("state")] ? query.get("state") : "", text: "", group: "", sort: "priority" };
   const list = h("div", { "aria-live": "off" });
   const bulk = h("div");
@@ -100,7 +100,6 @@ export async function show(main, { rest, query, signal, go }) {
     if (row) openDrawer(row, context, () => { if (!signal.aborted) history.replaceState(null, "", `${document.documentElement.dataset.root}/credentials`); });
     else notify(t("There is no credential {id}.", { id: rest[0] }), "warning", t("It may have been deleted."));
   }
-  void go;
 }
 
 function tick(main) {

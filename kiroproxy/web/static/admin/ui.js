@@ -92,13 +92,6 @@ export function lines(text, title) {
     h("pre", { tabindex: 0, "aria-label": title }, h("code", {}, text)));
 }
 
-export const STATES = {
-  active: { icon: "check-circle-fill", kind: "ok" },
-  cooling: { icon: "hourglass-split", kind: "warn" },
-  exhausted: { icon: "hourglass-split", kind: "warn" },
-  disabled: { icon: "pause-fill", kind: "off" },
-};
-
 /** A state: shape, colour and word. */
 export function badge(kind, text, name) {
   return h(`span.state.state-${kind}`, {}, icon(name), h("span", {}, text));
@@ -285,7 +278,6 @@ export function tabs(label, pages, first) {
       if (on && focus) one.focus();
     }
     body.setAttribute("aria-labelledby", `${body.id}-${name}`);
-    body.dispatchEvent(new Event("left"));
     put(body, pages.find(([one]) => one === name)[2](body));
   };
   for (const [name, text] of pages) {
@@ -309,21 +301,4 @@ export function table(caption, columns, rows, options = {}) {
     h("table.grid", {}, h("caption.visually-hidden", {}, caption),
       h("thead", {}, h("tr", {}, columns.map((one) => h("th", { scope: "col", class: one.class }, one.title || h("span.visually-hidden", {}, one.label ?? t("Actions")))))),
       h("tbody", {}, rows.map((row) => h("tr", options.row?.(row), columns.map((one) => h("td", { class: one.class }, one.cell(row))))))));
-}
-
-/** Do something with each of many, few at once; `report` hears of each. */
-export async function each(all, work, report, atOnce = 4) {
-  const left = [...all];
-  const worker = async () => {
-    while (left.length) {
-      const one = left.shift();
-      try {
-        report(one, null, await work(one));
-      } catch (error) {
-        if (!(error instanceof ApiError)) throw error;
-        report(one, error);
-      }
-    }
-  };
-  await Promise.all(Array.from({ length: Math.min(atOnce, all.length) }, worker));
 }
