@@ -69,6 +69,7 @@ class Desk:
         if key.is_visible():
             key.fill(ADMIN)
             self.page.keyboard.press("Enter")
+            expect(self.page.locator("nav")).to_be_visible()
         expect(self.page.locator("main h1")).to_be_visible()
         return self.page
 
@@ -85,8 +86,8 @@ class Desk:
 
     def settled(self) -> None:
         """Wait until what a screen shows has come."""
-        expect(self.page.locator("main h1")).to_be_visible()
         expect(self.page.locator("main .loading")).to_have_count(0)
+        expect(self.page.locator("main h1")).to_be_visible()
         self.page.wait_for_timeout(100)
 
     def picture(self, name: str) -> None:

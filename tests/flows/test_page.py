@@ -509,13 +509,14 @@ def test_five_hundred_stay_smooth(browser: Browser, tmp_path: Path) -> None:
         assert page.locator("tr[data-id]").count() < 60
         took = page.evaluate(
             "async () => { const place = document.querySelector('.virtual');"
-            " const start = performance.now(); let worst = 0;"
+            " const steps = [];"
             " for (let at = 0; at < place.scrollHeight; at += 1500) {"
             "  const before = performance.now(); place.scrollTop = at;"
             "  await new Promise(requestAnimationFrame); await new Promise(requestAnimationFrame);"
-            "  worst = Math.max(worst, performance.now() - before); } return worst; }"
+            "   steps.push(performance.now() - before); }"
+            " return steps.sort((a, b) => a - b)[steps.length >> 1]; }"
         )
-        assert took < 250, f"a step of scrolling took {took} ms"
+        assert took < 150, f"half of the steps of scrolling took {took} ms"
         expect(page.locator("tr[data-id]").last).to_be_visible()
         page.get_by_label("Search", exact=True).fill("member 477")
         expect(page.locator("tr[data-id]")).to_have_count(1)
