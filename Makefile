@@ -27,7 +27,7 @@ format: .venv/.installed-dev   ## repair what can be repaired
 	$(BIN)/ruff check --fix .
 
 translations: .venv/.installed-dev ## compile what kiroproxy/translations holds
-	$(BIN)/pybabel -q compile --directory kiroproxy/translations
+	$(BIN)/pybabel -q compile --directory kiroproxy/translations --domain "messages web"
 
 bench: .venv/.installed-dev    ## the figures of docs/performance.md
 	$(BIN)/python -m tests.bench

@@ -2,7 +2,7 @@
 
 from flask import Flask, Response, request
 
-from kiroproxy.web import errors
+from kiroproxy.web import errors, ui
 from kiroproxy.web.admin import (
     bulk,
     credentials,
@@ -50,6 +50,7 @@ def build_admin_app(parts: Services) -> Flask:
     for module in ROOMS:
         api.register_blueprint(module.blueprint)
     app.register_blueprint(docs.blueprint)
+    app.register_blueprint(ui.blueprint)
     return app
 
 
