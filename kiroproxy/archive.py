@@ -94,7 +94,8 @@ def write_archive(config: Config, target: Path) -> list[dict[str, Any]]:
 
     Raises:
         InvalidRequest: the target exists.
-        ConfigError: something cannot be read, or the target cannot be written.
+        ConfigError: something cannot be read, the credentials are no credentials, or the target
+            cannot be written.
     """
     if target.exists():
         raise InvalidRequest(f"{target} exists already")
@@ -104,6 +105,8 @@ def write_archive(config: Config, target: Path) -> list[dict[str, Any]]:
             members = _collect(config, folder)
             if not members:
                 raise InvalidRequest("there is nothing to back up: neither file nor database")
+            if CREDENTIALS in members:  # `restore` would refuse it
+                parse_document(members[CREDENTIALS].read_bytes())
             entries = [_entry(name, path) for name, path in members.items()]
             made = folder / "archive"
             _pack(made, members, entries)

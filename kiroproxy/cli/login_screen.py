@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -164,18 +165,37 @@ class Terminal(Lines):
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[Tick]:
-        """A countdown."""
+        """A countdown; under `NO_COLOR` only its beginning, since it moves by escape codes."""
+        if os.environ.get("NO_COLOR"):
+            with super().waiting() as tick:
+                yield _after_first(lambda sign_in: click.echo(_count(sign_in)), tick)
+            return
         with console().status("…") as status:
             yield lambda sign_in: _count_down(status, sign_in)
+
+
+def _after_first(first: Tick, each: Tick) -> Tick:
+    """A tick that does something more the first time."""
+    begin = [first]
+
+    def tick(sign_in: "SignIn") -> None:
+        while begin:
+            begin.pop()(sign_in)
+        each(sign_in)
+
+    return tick
+
+
+def _count(sign_in: "SignIn") -> str:
+    left_s = max(int(sign_in.expires_at - time.time()), 0)
+    left = f"{left_s // 60}:{left_s % 60:02}"
+    return _("waiting for you, {left} left; Ctrl-C stops").format(left=left)
 
 
 def _count_down(status: "Status", sign_in: "SignIn") -> None:
     from rich.text import Text
 
-    left_s = max(int(sign_in.expires_at - time.time()), 0)
-    words = _("waiting for you, {left} left; Ctrl-C stops").format(
-        left=f"{left_s // 60}:{left_s % 60:02}"
-    )
+    words = _count(sign_in)
     status.update(Text(f"{words} ({sign_in.trouble})" if sign_in.trouble else words))
 
 

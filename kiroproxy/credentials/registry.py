@@ -165,6 +165,10 @@ class Registry:
         """All of them."""
         return self._pool.store.snapshot().credentials
 
+    def problems(self) -> tuple[str, ...]:
+        """What of the store cannot be used."""
+        return self._pool.store.snapshot().problems
+
     def prioritise(self, ids: Iterable[int], priority: int) -> list[Credential]:
         """Give some a priority; it counts from the next request on (S133).
 

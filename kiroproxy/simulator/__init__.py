@@ -5,6 +5,8 @@ directive in the prompt (`prompts.py`), by the control API (`control.py`) or by 
 """
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -38,6 +40,8 @@ def run(
         ConfigError: the script cannot be used, or the port is taken.
     """
     # Late: importing this package must not load ssl before gevent has patched it.
+    from gevent import signal_handler
+
     from kiroproxy.simulator.app import Simulator
     from kiroproxy.simulator.server import make_server
 
@@ -52,14 +56,15 @@ def run(
     try:
         server.start()
     except OSError as error:
-        raise ConfigError("port", str(error)) from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        message = f"cannot listen on {host}:{port} ({why}); name another --port"
+        raise ConfigError("port", message) from error
+    # As an exception, Ctrl-C would go through gevent's hub, which prints it.
+    signal_handler(signal.SIGINT, server.stop, 0)
     simulator.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_port}"
     said = (
         json.dumps({"url": simulator.url}) if as_json else f"simulator listening on {simulator.url}"
     )
     sys.stdout.write(f"{said}\n")
     sys.stdout.flush()
-    try:
-        server.serve_forever()
-    except KeyboardInterrupt:
-        server.stop(timeout=0)
+    server.serve_forever()

@@ -37,6 +37,14 @@ def test_there_and_back(home: Home) -> None:
     assert "is restored; the old one is" in result.stdout
 
 
+def test_no_backup_that_restore_would_refuse(home: Home) -> None:
+    home.credentials_path.write_text("[{", "utf-8")
+    result = home.run("backup", "b.tar.gz")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not JSON" in result.stderr
+    assert not (home.place / "b.tar.gz").exists()
+
+
 def test_a_name_with_the_time(home: Home) -> None:
     result = home.run("backup")
     assert result.exit_code == 0

@@ -180,6 +180,7 @@ def test_ctrl_c_ends_a_refresh(slow: Simulator, tmp_path: Path) -> None:
         ("credentials", "import", "more.json"),
         ("settings", "list"),
         ("groups", "list"),
+        ("login", "--method", "builder-id", "--no-browser"),
     ],
 )
 def test_no_color_means_no_escape_codes(

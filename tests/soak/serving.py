@@ -47,6 +47,7 @@ def one_worker(place: Path, **config: Any) -> Iterator[tuple[Simulator, Proxy, "
     with Simulator() as sim, Proxy(place, settings, one, upstream=sim.url, workers=1) as proxy:
         for _ in range(20):
             assert post(proxy, body()).status_code == 200
+        time.sleep(4)  # until the ledger's libraries are loaded and its first rows written
         [worker] = psutil.Process(proxy.process.pid).children()
         yield sim, proxy, worker
 

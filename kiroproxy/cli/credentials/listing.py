@@ -60,6 +60,7 @@ def list_(
     with opened(config_path, credentials_path) as (parts, registry):
         found = views.overview(parts.pool)
         problems = parts.pool.store.snapshot().problems
+        unreadable = bool(problems) and not found
         if group is not None:
             ids = {one.id for one in registry.in_group(group)}
             found = [one for one in found if one.credential.id in ids]
@@ -74,9 +75,13 @@ def list_(
                 "problems": list(problems),
             }
         )
+        if unreadable:
+            raise SystemExit(1)
         return
     for problem in problems:
         click.echo(_("Warning: {problem}").format(problem=problem), err=True)
+    if unreadable:  # none is what the file says only if it can be read
+        raise SystemExit(1)
     if not found:
         click.echo(_("There is no credential: `kiroproxy credentials add` or `import` adds one."))
         return

@@ -74,9 +74,17 @@ def _each(
     return [job.result() for job in jobs]
 
 
-def _end(results: Sequence[dict[str, Any]]) -> None:
+def _tell_problems(registry: "Registry") -> bool:
+    """Say which entries of the file cannot be used; "all" would be a lie without them."""
+    problems = registry.problems()
+    for problem in problems:
+        click.echo(_("Warning: {problem}").format(problem=problem), err=True)
+    return bool(problems)
+
+
+def _end(results: Sequence[dict[str, Any]], incomplete: bool) -> None:
     """Exit code 1 if something failed."""
-    if not all(one["ok"] for one in results):
+    if incomplete or not all(one["ok"] for one in results):
         raise SystemExit(1)
 
 
@@ -120,6 +128,7 @@ def refresh(
 
         if not ids:
             chosen = [one for one in chosen if one.renewable]
+        incomplete = everything and _tell_problems(registry)
         results = _each(_("Refreshing"), chosen, renew)
     good = sum(one["ok"] for one in results)
     if as_json:
@@ -129,10 +138,10 @@ def refresh(
             if one["ok"]:
                 text = _("{name} is renewed; its access token ends at {end}.")
                 click.echo(text.format(name=one["name"], end=one["expiresAt"] or "?"))
-        if not results:
+        if not results and not incomplete:
             click.echo(_("There is nothing to renew."))
         _tell_failures(results)
-    _end(results)
+    _end(results, incomplete)
 
 
 @click.command(
@@ -172,6 +181,7 @@ def balance(
                 "nextResetAt": build_time(reset) if reset is not None else None,
             }
 
+        incomplete = everything and _tell_problems(registry)
         results = _each(_("Asking"), chosen, ask)
     if as_json:
         print_json({"results": results})
@@ -184,10 +194,10 @@ def balance(
                 columns,
                 [[*(_plain(one[key]) for key in keys), one["nextResetAt"]] for one in good],
             )
-        if not results:
+        if not results and not incomplete:
             click.echo(_("There is no credential to ask for."))
         _tell_failures(results)
-    _end(results)
+    _end(results, incomplete)
 
 
 def _plain(value: object) -> object:

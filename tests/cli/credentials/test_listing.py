@@ -79,7 +79,14 @@ def test_nobody_there_and_a_broken_entry(tmp_path_factory: pytest.TempPathFactor
     home.credentials_path.write_text('[{"authMethod": "magic", "refreshToken": "x"}]', "utf-8")
     result = home.run("credentials", "list")
     assert "authMethod" in result.stderr
-    assert home.json("credentials", "list")["problems"]
+    assert home.json("credentials", "list", code=1)["problems"]
+
+
+def test_an_unreadable_file_is_not_an_empty_one(home: Home) -> None:
+    home.credentials_path.write_text("[{", "utf-8")
+    result = home.run("credentials", "list")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not JSON" in result.stderr
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", ""])

@@ -1,5 +1,6 @@
 """`kiroproxy credentials refresh`, `balance` and `test` against the simulator."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,26 @@ def test_a_refused_refresh_fails_alone(there: Home, kiro: Simulator) -> None:
     result = there.run("credentials", "refresh", 2)
     assert result.exit_code == 1
     assert result.stderr.startswith("#2 two: ")
+
+
+@pytest.mark.parametrize("command", ["refresh", "balance"])
+def test_all_is_not_all_when_an_entry_cannot_be_used(there: Home, command: str) -> None:
+    """Scripts that watch `--all` must hear of it."""
+    good = entry("one")
+    there.credentials_path.write_text(json.dumps([good, {"authMethod": "magic"}]), "utf-8")
+    result = there.run("credentials", command, "--all")
+    assert result.exit_code == 1
+    assert "#1 one" in result.stdout, "what can be asked is asked"
+    assert "authMethod" in result.stderr
+    assert len(there.json("credentials", command, "--all", code=1)["results"]) == 1
+
+
+@pytest.mark.parametrize("command", ["refresh", "balance"])
+def test_all_of_an_unreadable_file(there: Home, command: str) -> None:
+    there.credentials_path.write_text("[{", "utf-8")
+    result = there.run("credentials", command, "--all")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "not JSON" in result.stderr
 
 
 def test_a_disabled_one_is_renewed_when_it_is_named(there: Home) -> None:
