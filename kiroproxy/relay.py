@@ -171,10 +171,12 @@ def relay(
     settings: RequestSettings,
     timing: Timing,
     calibration: Calibration | None = None,
+    lost: Callable[[Usage], None] = lambda usage: None,
 ) -> ReplyStream:
     """Send a conversation to Kiro; the reply has started when this returns.
 
-    `calibration` corrects the estimate of the input, and learns from the reply.
+    `calibration` corrects the estimate of the input, and learns from the reply. `lost` is told what
+    an attempt that failed, or was given up, had come to: Kiro bills it all the same.
 
     Raises:
         KiroProxyError: nothing was sent to the client yet, so it is an HTTP status.
@@ -200,6 +202,7 @@ def relay(
             stream.prime(whole=not conversation.stream)
         except BaseException:
             stream.close()
+            lost(stream.usage())
             raise
 
         def done(error: Exception | None) -> None:

@@ -78,6 +78,7 @@ CREATE TABLE IF NOT EXISTS waiters (
     until REAL NOT NULL,
     client TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS turns (client TEXT PRIMARY KEY, number INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS rates (name TEXT PRIMARY KEY, tokens REAL NOT NULL, at REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS lacks (
     credential_id INTEGER NOT NULL,
@@ -309,6 +310,8 @@ class Runtime(SharedDatabase):
             "INSERT INTO leases (credential_id, pid, started, at, client) VALUES (?, ?, ?, ?, ?)",
             row,
         )
+        if shared.waiting:
+            _note_turn(db, demand.client, cursor.lastrowid or 0)
         cooling = state.cooling_until > shared.now
         ticket = Ticket(cursor.lastrowid or 0, row[0], shared.now, cooling, decision.cost)
         return Admission(ticket, 0, shared)
@@ -615,7 +618,16 @@ def _ahead(db: sqlite3.Connection, demand: Demand, now: float) -> tuple[int, int
     if not rows:
         return 0, 0
     running = dict(db.execute("SELECT client, count(*) FROM leases GROUP BY client").fetchall())
-    return places_ahead(rows, running, demand.client, demand.waiter), len(rows)
+    served = dict(db.execute("SELECT client, number FROM turns").fetchall())
+    return places_ahead(rows, running, demand.client, demand.waiter, served), len(rows)
+
+
+def _note_turn(db: sqlite3.Connection, client: str, number: int) -> None:
+    db.execute(
+        "INSERT INTO turns (client, number) VALUES (?, ?)"
+        " ON CONFLICT (client) DO UPDATE SET number = excluded.number",
+        (client, number),
+    )
 
 
 def _states(db: sqlite3.Connection) -> dict[int, State]:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections.abc import Callable
 from typing import Any, cast
 
 import gevent
@@ -20,6 +21,7 @@ from kiroproxy.conversation import (
     ToolInputDelta,
     ToolUseEnd,
     ToolUseStart,
+    Usage,
 )
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.pool import Pool
@@ -472,7 +474,12 @@ class ScriptedClient:
         return self.exchanges[-1]
 
 
-def run(client: ScriptedClient, pool: TwoCredentials, **more: Any) -> ReplyStream:
+def run(
+    client: ScriptedClient,
+    pool: TwoCredentials,
+    lost: Callable[[Usage], None] = lambda usage: None,
+    **more: Any,
+) -> ReplyStream:
     given = {"stream": True, "session": ""} | more
     conversation = Conversation("claude-sonnet-4-5", [Message("user", [Text("hi")])], **given)
     choice = choose_model(conversation.model, ModelSettings())
@@ -483,10 +490,20 @@ def run(client: ScriptedClient, pool: TwoCredentials, **more: Any) -> ReplyStrea
         cast(KiroClient, client),
         RequestSettings(),
         TIMING,
+        lost=lost,
     )
 
 
 GOOD = (HELLO, METERING, CONTEXT)
+
+
+def test_what_a_failed_attempt_had_cost_is_told() -> None:
+    client, pool = ScriptedClient((HELLO, METERING, THROTTLED), GOOD), TwoCredentials()
+    told: list[float] = []
+    reply = run(client, pool, lambda usage: told.append(usage.credits), stream=False)
+    assert told == [0.5]
+    reply.close()
+    assert told == [0.5], "the answer's own is its Stop's"
 
 
 @pytest.mark.parametrize("stream", [True, False])

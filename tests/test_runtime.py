@@ -187,6 +187,31 @@ def test_the_queue_is_served_in_order(runtime: Runtime) -> None:
     assert runtime.admit(taking(limit=1), Demand(lane="default")).shared.ahead == 1
 
 
+def test_a_single_place_goes_from_key_to_key(runtime: Runtime) -> None:
+    held = admitted(runtime, limit=1)
+    waiting = []
+    for client in "aaab":
+        one = runtime.admit(taking(limit=1), Demand(lane="default", until=2000, client=client))
+        waiting.append(Demand(lane="default", waiter=one.waiter, client=client))
+    got = ""
+    while waiting:
+        give_back(runtime, held)
+        for demand in waiting:
+            ticket = runtime.admit(in_turn, demand).ticket
+            if ticket is not None:
+                held = ticket
+                got += demand.client
+                waiting.remove(demand)
+                break
+    assert got == "abaa"
+
+
+def in_turn(shared: Shared) -> Decision:
+    """What a policy decides for a single place."""
+    free = not shared.in_flight and not shared.ahead
+    return Decision(1) if free else Decision(wait=True)
+
+
 def test_who_has_given_up_is_not_waited_for(runtime: Runtime, now: list[float]) -> None:
     admitted(runtime, limit=1)
     runtime.admit(taking(limit=1), Demand(lane="default", until=1001))

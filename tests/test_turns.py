@@ -24,6 +24,21 @@ def test_keys_take_turns() -> None:
     assert order(waiting, {"a": 2}) == [4, 5, 1, 2, 3], "the one that has less comes first"
 
 
+def test_a_single_place_goes_from_key_to_key() -> None:
+    """Nobody holds it when it comes free: who had it last comes last."""
+    waiting = [(1, "a"), (2, "a"), (3, "a"), (4, "b"), (5, "b")]
+    served: dict[str, int] = {}
+    got = ""
+    for turn in range(1, 6):
+        first = next(
+            one for one in waiting if not places_ahead(waiting, {}, one[1], one[0], served)
+        )
+        waiting.remove(first)
+        served[first[1]] = turn
+        got += first[1]
+    assert got == "ababa"
+
+
 def test_a_newcomer_comes_after_its_own_and_before_those_who_have_more() -> None:
     waiting = [(1, "a"), (2, "a"), (3, "a")]
     assert places_ahead(waiting, {"a": 1}, "a") == 3

@@ -148,7 +148,8 @@ class GroupBook:
             self._checked_at = now
             if self.path.exists():
                 with contextlib.suppress(sqlite3.Error, ValueError, InvalidRequest):
-                    self._groups = self._do(_read)
+                    self._groups = self._do(_read, 0.0 if self._groups else BUSY_LIMIT_S)
+                self._checked_at = time.monotonic()  # however long that took
         given = self._given()
         return {one.name: one for one in given} | self._groups if given else self._groups
 
@@ -234,17 +235,20 @@ class GroupBook:
             raise ConfigError("databasePath", f"{self.path} cannot be written: {error}") from error
         self._checked_at = -SNAPSHOT_AGE_S
 
-    def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction on a connection of its own; a busy database is tried again."""
-        deadline = time.monotonic() + BUSY_LIMIT_S
+    def _do(self, work: Callable[[sqlite3.Connection], T], patience_s: float = BUSY_LIMIT_S) -> T:
+        """One transaction on a connection of its own; a busy database is tried again.
+
+        Whatever else is wrong with it, such as a full disk, is not waited for: requests look here.
+        """
+        deadline = time.monotonic() + patience_s
         while True:
             try:
                 with closing(sqlite3.connect(self.path, timeout=0)) as db, db:
                     db.execute("PRAGMA journal_mode = WAL")
                     db.execute(SCHEMA)
                     return work(db)
-            except sqlite3.OperationalError:
-                if time.monotonic() > deadline:
+            except sqlite3.OperationalError as error:
+                if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(0.01)
 

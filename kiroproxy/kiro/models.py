@@ -67,7 +67,7 @@ DATED: Mapping[str, str] = {
 
 FAMILIES = ("sonnet", "opus", "haiku")
 _VERSIONED = re.compile(r"claude-(sonnet|opus|haiku)-(\d{1,2})(?:[-.](\d{1,2}))?(?:-\d{8})?")
-_PREFIX = re.compile(r"^(anthropic/|([a-z-]{2,8}\.)?anthropic\.)")
+_PREFIX = re.compile(r"^(anthropic/|((?:[a-z]{2}|us-gov|apac|global)\.)?anthropic\.)")
 _SUFFIXES = re.compile(r"(\[1m\]|-latest|-v\d+(:\d+)?|@\d{8}|@latest)$")
 
 
@@ -136,8 +136,9 @@ def _newer_claude(plain: str) -> str | None:
 
 
 def _family(plain: str) -> str | None:
-    family = next((family for family in FAMILIES if family in plain), None)
-    return f"claude-{family}-4.5" if family else None
+    """A name of two families is nobody's: a key for one of them must not open the other."""
+    named = [family for family in FAMILIES if family in plain]
+    return f"claude-{named[0]}-4.5" if len(named) == 1 else None
 
 
 def describe(kiro_id: str, catalogue: Sequence[Model] = BUILT_IN) -> Model:

@@ -3,6 +3,8 @@
 import time
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from kiroproxy import observability as obs
 from kiroproxy.conversation import ReplyEvent, Stop, Usage
 from kiroproxy.credentials.policy import DEFAULT_GROUP
@@ -54,6 +56,7 @@ class Account:
         self._request_id = request_id
         self._began = time.monotonic()
         self._first: float | None = None
+        self._lost_credits = 0.0
         self._ended = False
         obs.IN_FLIGHT.inc()
 
@@ -62,6 +65,10 @@ class Account:
         if self._first is None:
             self._first = time.monotonic() - self._began
             obs.FIRST_EVENT.labels(self._route).observe(self._first)
+
+    def lost(self, usage: Usage) -> None:
+        """An attempt that failed before its answer began had come to this."""
+        self._lost_credits += usage.credits
 
     def end(
         self,
@@ -99,8 +106,13 @@ class Account:
     def _used(self, last: ReplyEvent | None) -> Usage | None:
         """What the reply came to; of one that broke off, what it had come to."""
         if type(last) is Stop:
-            return last.usage
-        return self.source.usage() if self.source is not None else None
+            usage: Usage | None = last.usage
+        else:
+            usage = self.source.usage() if self.source is not None else None
+        if not self._lost_credits:
+            return usage
+        usage = usage or Usage(0, 0)
+        return replace(usage, credits=usage.credits + self._lost_credits)
 
     def _log(self, status: int, ending: str, duration: float, usage: Usage | None) -> None:
         attempts = self.trace.attempts if self.trace is not None else ()

@@ -19,6 +19,7 @@ from kiroproxy.ledger.keys import check_model
 from kiroproxy.relay import ReplyStream, relay
 from kiroproxy.search import SearchLoopStream, SearchOnlyStream
 from kiroproxy.upstream import failover
+from kiroproxy.web.account import Account
 from kiroproxy.web.services import Services
 
 CATALOGUE_WAIT_S = 3.0
@@ -100,6 +101,7 @@ def open_reply(parts: Services, conversation: Conversation) -> ReplySource:
         check_model(caller, conversation.model, choice.model.id)
     parts.images.fill(conversation)
     borrower = borrower_of(parts, conversation)
+    account: Account | None = g.get("account")
 
     def ask(conversation: Conversation) -> ReplyStream:
         stream = relay(
@@ -110,6 +112,7 @@ def open_reply(parts: Services, conversation: Conversation) -> ReplySource:
             parts.request_settings,
             parts.timing,
             parts.calibration,
+            account.lost if account is not None else lambda usage: None,
         )
         borrower.answered()
         return stream
@@ -147,5 +150,7 @@ def _source(
     if not searching:
         return ask(conversation)
     if not conversation.tools:
+        if (account := g.get("account")) is not None and account.entrance is not None:
+            account.entrance.enter()  # its lease comes when the answer has begun: too late for 429
         return SearchOnlyStream(conversation, search, parts.timing.ping_s)
     return SearchLoopStream(conversation, ask, search, parts.timing.ping_s)

@@ -197,3 +197,15 @@ def test_s159_the_database_is_not_looked_at_each_time(book: GroupBook) -> None:
     book.path.parent.mkdir()
     book.path.write_bytes(b"broken " * 100)
     assert book.reachable(), "for a few seconds"
+
+
+def test_an_ill_database_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk, for example: every request looks here."""
+    book = GroupBook(tmp_path / "k.db")
+    book.save([Group("pro")])
+    assert set(book.all()) == {"pro"}
+    monkeypatch.setattr("kiroproxy.credentials.groups.SCHEMA", "SELECT * FROM nowhere")
+    book._checked_at = -module.SNAPSHOT_AGE_S
+    began = time.monotonic()
+    assert set(book.all()) == {"pro"}, "the last good ones"
+    assert time.monotonic() - began < 0.5

@@ -178,6 +178,30 @@ def test_streams_at_once_and_openais_headers(sim: Simulator, tmp_path: Path) -> 
             one.close()
 
 
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_search_of_its_own_is_limited_too(sim: Simulator, tmp_path: Path, stream: bool) -> None:
+    """Its call comes after the answer's beginning; a refusal must come before it."""
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    request = body("Perform a web search for the query: frames", tools=[search], stream=stream)
+    with serving(sim, tmp_path) as place:
+        place.proxy.key = place.key("agent", limits={"requests_per_minute": 1, "concurrent": 1})
+        time.sleep(SEEN_S)
+        first, second = (post(place.proxy, request) for _ in range(2))
+        assert [first.status_code, second.status_code] == [200, 429]
+        assert first.headers["anthropic-ratelimit-requests-limit"] == "1"
+        assert "1 requests a minute" in second.json()["error"]["message"]
+        assert len(sim.requests("/mcp")) == 1
+        assert [row.status for row in place.rows()] == [429, 200]
+
+
+def test_what_a_failed_attempt_cost_is_counted(sim: Simulator, tmp_path: Path) -> None:
+    sim.script({"steps": [{"text": "x"}, {"metering": 0.5}, {"reset": True}]})
+    with serving(sim, tmp_path) as place:
+        assert place.send(place.proxy.key).status_code == 200
+        (row,) = place.rows()
+        assert (row.attempts, row.credits) == (2, pytest.approx(0.5125))
+
+
 def test_a_hard_budget_ends_it_and_a_soft_one_warns(sim: Simulator, tmp_path: Path) -> None:
     sim.script({"steps": [{"text": "hello"}, {"context": 1.0}, {"metering": 0.6}]}, times=None)
     with serving(sim, tmp_path) as place:
@@ -223,6 +247,30 @@ def test_two_keys_share_what_is_scarce(sim: Simulator, tmp_path: Path) -> None:
             thread.join()
         share = done["light"] / sum(done.values())
         assert 0.4 <= share <= 0.6, done
+
+
+def test_two_keys_share_a_single_place(sim: Simulator, tmp_path: Path) -> None:
+    """Nobody holds it when it comes free, so it is not enough to look who holds more."""
+    sim.script(
+        {"steps": [{"text": "x"}, {"delay": 0.1}, {"context": 1.0}, {"metering": 0.1}]}, times=None
+    )
+    with serving(sim, tmp_path, [credential(maxConcurrent=1)]) as place:
+        keys = {"heavy": place.key("heavy"), "light": place.key("light")}
+        time.sleep(SEEN_S)
+        order: list[str] = []
+
+        def work(name: str) -> None:
+            assert place.send(keys[name]).status_code == 200
+            order.append(name)
+
+        threads = [threading.Thread(target=work, args=("heavy",)) for _ in range(16)]
+        threads += [threading.Thread(target=work, args=("light",)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.01)
+        for thread in threads:
+            thread.join()
+        assert max(n for n, name in enumerate(order) if name == "light") < 14, order
 
 
 def test_a_flood_is_refused_and_leaves_nothing(sim: Simulator, tmp_path: Path) -> None:

@@ -164,3 +164,10 @@ def test_built_in_ids_are_their_own_names() -> None:
     for model in BUILT_IN:
         assert choose_model(model.id, PLAIN).model is model
         assert strip_name(model.id) == (model.id, False)
+
+
+@pytest.mark.parametrize("name", ["claude-haiku-opus", "haiku.anthropic.claude-opus-4-8"])
+def test_a_name_of_two_families_is_nobodys(name: str) -> None:
+    """A client key for `*haiku*` must not get at another family by it."""
+    with pytest.raises(NotFound):
+        choose_model(name, ModelSettings())

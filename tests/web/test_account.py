@@ -108,6 +108,20 @@ def test_what_a_client_that_left_has_used_is_counted(ledger: Ledger) -> None:
     assert ledger.way.told == [(4, 0.5)]
 
 
+def test_what_failed_attempts_had_cost_is_counted(ledger: Ledger) -> None:
+    one = account(ledger)
+    one.lost(Usage(10, 4, credits=0.5))
+    usage = Usage(10, 5, "upstream", credits=0.25)
+    one.end(200, "end_turn", Stop("end_turn", usage))
+    assert ledger.way.told == [(5, 0.75)]
+    assert ledger.rows[0].credits == 0.75
+    assert usage.credits == 0.25, "the answer's own"
+    none = account(ledger)
+    none.lost(Usage(10, 4, credits=0.5))
+    none.end(502, "ServerFault", error=e.ServerFault("no"))
+    assert ledger.rows[1].credits == 0.5
+
+
 def test_nothing_was_asked_of_kiro(ledger: Ledger) -> None:
     one = Account("/v1/messages", stream=False, model="m", ledger=cast(Any, ledger))
     one.end(429, "LimitExceeded", error=e.LimitExceeded("no", retry_after_s=1))
