@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 BUSY_LIMIT_S: Final = 0.5
-"""So long a transaction waits for others: a host that is short of CPU lets one sleep in its midst."""
+"""So long a transaction waits for others: a host short of CPU lets one sleep in its midst."""
 HURRIED_LIMIT_S: Final = 0.05
 HURRY_S: Final = 2.0
 """After one has waited in vain, so long the next ones wait for less: somebody holds the lock."""
