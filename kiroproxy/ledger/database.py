@@ -207,7 +207,7 @@ class Database:
             found = schemas.stored_version(connection)
         if schemas.check(found, schema.version, str(path)):
             return False
-        copy = schemas.back_up(path, found)
+        copy = schemas.back_up(path, found) if found else None  # nothing of ours is there yet
         if copy is not None:
             log.warning("%s gets a new schema: copied to %s first", path, copy)
         schemas.bring_forward(engine, schema, found)

@@ -48,6 +48,8 @@ USED_EVERY_S: Final = 10.0
 FIRST_LOOK_S: Final = 3.0
 """So long a request waits for the first copy, when the process has just begun."""
 LOOK_PATIENCE_S: Final = 0.2
+WARN_AFTER: Final = 3
+"""Looks in vain: at first the other worker may just be making the database."""
 MARK: Final = "keys"
 
 
@@ -201,6 +203,7 @@ class KeyRing:
         self._copy = copy_path(database)
         self._snapshot: Snapshot | None = None
         self._trouble = ""
+        self._failures = 0
         self._used: dict[str, float] = {}
         self._wrote_used_at = time.monotonic()
         self._looked = threading.Event()
@@ -278,13 +281,15 @@ class KeyRing:
                 self._database.write(self._restore, patience_s=LOOK_PATIENCE_S)
                 fresh = self._read(None)
         except (DatabaseError, ConfigError) as error:
-            if not self._trouble:
+            self._failures += 1
+            if self._failures == WARN_AFTER:
                 log.warning("client keys cannot be read, the last copy serves: %s", error)
             self._trouble = f"client keys may be out of date: {error}"
             if self._snapshot is None:
                 self._snapshot = in_thread(lambda: load_copy(self._copy))
         else:
             self._trouble = ""
+            self._failures = 0
             if fresh is not None:
                 self._snapshot = fresh
                 in_thread(lambda: save_copy(self._copy, fresh))

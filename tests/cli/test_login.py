@@ -283,10 +283,11 @@ def test_a_pasted_address_on_stdin(place: Place) -> None:
     process = place.start("--method", "google", "--paste")
     assert process.stdout is not None
     assert process.stdin is not None
-    _, address, _ = follow(process.stdout.readline().split()[-1])
+    link, hint, _ = (process.stdout.readline() for _ in range(3))  # communicate loses what is read
+    _, address, _ = follow(link.split()[-1])
     out, err = process.communicate(f"  '{address}'\n", timeout=20)
     assert (process.returncode, err) == (0, "")
-    assert "http://127.0.0.1:3128/oauth/callback" in out
+    assert "http://127.0.0.1:3128/oauth/callback" in hint
     assert "stored as #1" in out
 
 
