@@ -82,7 +82,9 @@ def test_x6_fixed_routes_win(grouped: Place, name: str) -> None:
     refused = grouped.client.post("/api/groups", json={"name": name}, headers=OPERATOR)
     assert refused.status_code == 400
     if name not in ("v1", "cc"):
-        assert grouped.post(f"/{name}/v1/messages").status_code == 404
+        # the page at /admin takes every path below it, for GET alone
+        wanted = 405 if name == "admin" else 404
+        assert grouped.post(f"/{name}/v1/messages").status_code == wanted
 
 
 def test_models_and_counts_of_a_group(grouped: Place) -> None:
