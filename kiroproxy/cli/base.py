@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from kiroproxy.cli.texts import translated
+from kiroproxy.cli.texts import marked, translated
 from kiroproxy.cli.wide import Context, is_wide
-from kiroproxy.errors import KiroProxyError
+from kiroproxy.errors import KiroProxyError, NotFound
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 COMMENT = " # "
 """Begins what an example says of itself."""
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+LISTS = {
+    "credentials": marked("`kiroproxy credentials list` shows them."),
+    "groups": marked("`kiroproxy groups list` shows them."),
+    "keys": marked("`kiroproxy keys list` shows them."),
+}
+"""What to say to those who name something that is not there, by group of commands."""
 
 
 class PlainErrors(click.Command):
@@ -41,6 +49,10 @@ class PlainErrors(click.Command):
         """Run the command."""
         try:
             return super().invoke(ctx)
+        except NotFound as error:
+            where = ctx.parent.info_name if ctx.parent is not None else None
+            hint = translated(LISTS.get(where or "", ""))
+            raise click.ClickException(f"{error} {hint}".rstrip()) from error
         except KiroProxyError as error:
             raise click.ClickException(str(error)) from error
 

@@ -110,7 +110,7 @@ class Registry:
         """
         stored = self.change([credential_id], change)
         if not stored:
-            raise NotFound(f"There is no token {credential_id}.")
+            raise NotFound(f"There is no credential {credential_id}.")
         return stored[0]
 
     def get(self, ids: Iterable[int]) -> list[Credential]:
@@ -187,7 +187,7 @@ class Registry:
         """
         found = self._pool.store.snapshot().get(credential_id)
         if found is None:
-            raise NotFound(f"There is no token {credential_id}.")
+            raise NotFound(f"There is no credential {credential_id}.")
         return found
 
     def check_writable(self) -> None:
@@ -392,7 +392,7 @@ def _places(credentials: Sequence[Credential], ids: list[int]) -> list[int]:
     """
     places = {one.id: at for at, one in enumerate(credentials)}
     if missing := [str(id_) for id_ in ids if id_ not in places]:
-        raise NotFound(f"There is no token {', '.join(missing)}.")
+        raise NotFound(f"There is no credential {', '.join(missing)}.")
     return [places[id_] for id_ in ids]
 
 

@@ -72,7 +72,7 @@ def try_credential(parts: Services, credential_id: int, model: str = MODEL) -> T
         KiroProxyError: what a client would have been told.
     """
     if parts.pool.store.snapshot().get(credential_id) is None:
-        raise NotFound(f"There is no token {credential_id}.")
+        raise NotFound(f"There is no credential {credential_id}.")
     choice = _choose(parts, model)
     trace = Trace(uuid.uuid4().hex)
     only = _Only(parts.pool.borrower(trace=trace), credential_id)

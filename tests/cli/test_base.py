@@ -16,7 +16,7 @@ from kiroproxy.cli.base import (
     print_table,
     write_private,
 )
-from kiroproxy.errors import ConfigError, StoreLocked
+from kiroproxy.errors import ConfigError, NotFound, StoreLocked
 
 
 def test_errors_of_ours_are_one_sentence() -> None:
@@ -94,3 +94,17 @@ def test_commands_get_the_parts_of_a_worker(tmp_path: Path) -> None:
     (tmp_path / "credentials.json").write_text('[{"refreshToken": "%s"}]' % ("r" * 120))
     with open_services(tmp_path / "config.json", tmp_path / "credentials.json") as services:
         assert [one.id for one in services.pool.roster().credentials] == [1]
+
+
+def test_what_is_not_there_is_told_with_where_to_look() -> None:
+    @click.group(cls=Group)
+    def credentials() -> None:
+        pass
+
+    @credentials.command()
+    def show() -> None:
+        raise NotFound("There is no credential 9.")
+
+    result = CliRunner().invoke(credentials, ["show"], prog_name="credentials")
+    told = "Error: There is no credential 9. `kiroproxy credentials list` shows them.\n"
+    assert (result.exit_code, result.stderr) == (1, told)

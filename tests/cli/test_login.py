@@ -267,7 +267,7 @@ def test_a_credential_that_was_removed_meanwhile(place: Place) -> None:
     place.write()
     out, err = process.communicate(f"{address}\n", timeout=20)
     assert (process.returncode, json.loads(out)["event"]) == (1, "failed")
-    assert err == "Error: There is no token 1.\n"
+    assert err == "Error: There is no credential 1.\n"
     assert place.stored() == []
 
 

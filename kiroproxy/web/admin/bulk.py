@@ -112,7 +112,7 @@ def _stored(registry: Registry, action: str, ids: list[int], act: Act) -> Iterat
             note_credential(f"credential.{action}", before[id_], after)
             yield {"id": id_, "success": True}
         else:
-            why = refused.get(id_, f"There is no token {id_}.")
+            why = refused.get(id_, f"There is no credential {id_}.")
             yield {"id": id_, "success": False, "error": why}
 
 

@@ -116,7 +116,7 @@ def detailed_row(parts: Services, credential_id: int) -> dict[str, Any]:
             known = parts.balances.known().get(credential_id)
             row = build_row(parts, seen, current_id(parts), known)
             return row | {"details": _details(seen.credential)}
-    raise NotFound(f"There is no token {credential_id}.")
+    raise NotFound(f"There is no credential {credential_id}.")
 
 
 def build_row(
