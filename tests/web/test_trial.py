@@ -53,7 +53,7 @@ def test_an_answer_that_breaks_off(place: Place) -> None:
 
 
 def test_what_is_not_there(place: Place) -> None:
-    with pytest.raises(e.NotFound, match="no token 9"):
+    with pytest.raises(e.NotFound, match="no credential 9"):
         try_credential(place.services, 9)
     with pytest.raises(e.NotFound, match="gpt-none"):
         try_credential(place.services, 1, "gpt-none")

@@ -69,7 +69,7 @@ def test_only_what_is_disabled_is_removed(home: Home) -> None:
 )
 def test_one_unknown_id_and_nothing_happens(home: Home, command: list[str]) -> None:
     name, *rest = command
-    assert "no token 8, 9" in home.refused("credentials", name, 1, 8, 9, *rest, code=1)
+    assert "no credential 8, 9" in home.refused("credentials", name, 1, 8, 9, *rest, code=1)
     for bad in ("0", "x", "1x"):
         home.refused("credentials", name, *rest, 1, bad)
     home.refused("credentials", name, *rest)

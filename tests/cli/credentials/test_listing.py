@@ -92,7 +92,7 @@ def test_an_unreadable_file_is_not_an_empty_one(home: Home) -> None:
 @pytest.mark.parametrize("given", ["0", "-1", "x", "1.5", ""])
 def test_bad_ids(home: Home, given: str) -> None:
     home.refused("credentials", "show", "--", given)
-    assert "no token 9" in home.refused("credentials", "show", 9, code=1)
+    assert "no credential 9" in home.refused("credentials", "show", 9, code=1)
 
 
 def test_durations_in_words() -> None:
