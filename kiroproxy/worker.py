@@ -5,6 +5,7 @@ few seconds; running answers may go on for `gracefulTimeoutSec`, then they end w
 error, and upstream is closed. QUIT and INT: the same at once.
 """
 
+import socket
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -23,6 +24,8 @@ LAST_WORDS_S = 2.0
 QUICK_S = 1.0
 """The same when the master is in a hurry: it waits two seconds altogether."""
 TICK_S = 0.25
+CLIENT = "kiroproxy_client"
+"""Under this name a connection's greenlet keeps its socket."""
 
 
 class _Between(gevent.Timeout):  # type: ignore[misc]
@@ -32,6 +35,7 @@ class _Between(gevent.Timeout):  # type: ignore[misc]
         super().__init__(seconds, False)
         self._waiting = waiting
         self._greenlet = gevent.getcurrent()
+        self._client = getattr(self._greenlet, CLIENT, None)
         self.since = time.monotonic()
 
     def __enter__(self) -> "_Between":
@@ -50,9 +54,26 @@ class _Between(gevent.Timeout):  # type: ignore[misc]
         return suppressed
 
     def expire(self) -> None:
-        """As if the time were over; to be called by the event loop."""
-        if self in self._waiting:
+        """As if the time were over; to be called by the event loop.
+
+        Not if a request has just come: under load it may lie there for long before its greenlet
+        runs, and nginx, which cannot tell whether it was heard, would answer its client with 502.
+        """
+        if self not in self._waiting:
+            return
+        if self._has_come():
+            self.since = time.monotonic()
+        else:
             self._greenlet.throw(self)
+
+    def _has_come(self) -> bool:
+        plain = getattr(self._client, "_sock", None)  # gevent's own would wait
+        if plain is None:
+            return False
+        try:
+            return bool(plain.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except OSError:
+            return False
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -64,6 +85,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self._ending: gevent.Greenlet | None = None
         self.grace_s = float(self.cfg.graceful_timeout)
         """For running answers; `serving.post_fork` puts gunicorn's limit, which kills, above it."""
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """One connection, in a greenlet of its own."""
+        setattr(gevent.getcurrent(), CLIENT, client)
+        super().handle(listener, client, addr)
 
     def timeout_ctx(self) -> AbstractContextManager[Any]:
         """What gunicorn wraps its wait for a connection's next request in."""

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 
 import gevent
 import pytest
+from gevent import socket
 from gunicorn.config import Config
 from gunicorn.workers.ggevent import GeventWorker
 
-from kiroproxy.worker import IDLE_S, Worker
+from kiroproxy.worker import CLIENT, IDLE_S, Worker
 
 
 class Log:
@@ -32,7 +33,7 @@ def one() -> Iterator[Worker]:
 def test_gunicorn_takes_it_for_its_own() -> None:
     """What this class overrides exists; a new gunicorn that renames it fails here."""
     assert Worker.__mro__[1] is GeventWorker
-    for name in ("timeout_ctx", "handle_exit", "handle_quit"):
+    for name in ("handle", "timeout_ctx", "handle_exit", "handle_quit"):
         assert callable(getattr(GeventWorker, name))
 
 
@@ -60,6 +61,37 @@ def test_connections_are_closed_when_they_were_idle_for_a_while(one: Worker) -> 
     young.join(5)
     assert ended == ["old", "young"]
     assert not one._waiting
+
+
+def test_a_request_that_has_just_come_is_not_closed_upon(one: Worker) -> None:
+    """It lies in the socket while its greenlet waits to run: nginx would have to answer 502."""
+    ended: list[str] = []
+
+    def connection(client: socket.socket, name: str) -> None:
+        setattr(gevent.getcurrent(), CLIENT, client)
+        with one.timeout_ctx():
+            gevent.sleep(0.2)
+            ended.append(f"{name} heard")
+        ended.append(name)
+
+    ends = [socket.socketpair() for _ in range(3)]
+    greenlets = [
+        gevent.spawn(connection, client, name)
+        for (client, _), name in zip(ends, ("busy", "idle", "left"), strict=True)
+    ]
+    gevent.sleep(0)
+    ends[0][1].sendall(b"POST /v1/messages HTTP/1.1")
+    ends[2][1].close()
+    for waiting in one._waiting:
+        waiting.since -= IDLE_S
+    one._close_idle()
+    gevent.sleep(0.01)
+    assert sorted(ended) == ["idle", "left"]
+    gevent.joinall(greenlets, timeout=5)
+    assert ended[2:] == ["busy heard", "busy"]
+    for pair in ends:
+        for one_end in pair:
+            one_end.close()
 
 
 def test_a_second_term_starts_no_second_end(one: Worker) -> None:

@@ -25,7 +25,7 @@ MAIN = """
 daemon off;
 pid {place}/nginx.pid;
 error_log {place}/error.log info;
-events {{ worker_connections 256; }}
+events {{ worker_connections 4096; }}
 http {{
     access_log off;
     client_body_temp_path {place}/bodies;
