@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 from flask import Flask
+from gunicorn import systemd
 
+from kiroproxy import listening
 from kiroproxy.config import Config, load_config, require_client_key
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
@@ -54,6 +56,17 @@ STOP_MARGIN_S = KILL_S + DRAIN_S
 """A stopping server is gone so many seconds after `gracefulTimeoutSec`: whoever stops it with a
 time limit of its own (systemd, a container engine) must wait for longer."""
 PACKAGED_CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
+
+NOT_THERE: Mapping[listening.Obstacle, tuple[str, str]] = {
+    "taken": (
+        "port",
+        "{address} is taken, another program listens there: stop it, or choose another address",
+    ),
+    "absent": ("host", "{address} is no address of this machine: 127.0.0.1, or 0.0.0.0 for all"),
+    "forbidden": ("port", "{address} is not for this user: choose a port above 1023"),
+    "no socket": ("host", "{address} cannot be a socket: choose a path in a directory of its own"),
+}
+"""Why a server cannot listen, and what to do: by obstacle, with the setting."""
 
 Hook = Callable[..., None]
 
@@ -176,6 +189,22 @@ def bind_address(config: Config) -> str:
     return f"{host}:{config.port}"
 
 
+def refuse_to_listen(addresses: Sequence[Any]) -> None:
+    """End the process with a sentence if it could not listen where it is to.
+
+    Args:
+        addresses: gunicorn's: a host with a port, the path of a unix socket, or a descriptor.
+    """
+    for address in addresses:
+        host, port = address if isinstance(address, tuple) else (f"unix:{address}", 0)
+        if isinstance(address, int) or not (found := listening.obstacle(host, port)):
+            continue
+        setting, words = NOT_THERE[found]
+        where = bind_address(Config(host=host, port=port))
+        sys.stderr.write(f"kiroproxy: {ConfigError(setting, words.format(address=where))}\n")
+        raise SystemExit(1)
+
+
 def _with_writable_state(config: Config) -> Config:
     """Make sure of the state directory; one that was not chosen may be replaced by a fresh one.
 
@@ -224,6 +253,8 @@ def on_starting(server: Any) -> None:
     config = _master.config
     if config is None or server.master_pid:
         return
+    if not systemd.listen_fds(unset_environment=False):
+        refuse_to_listen(server.address)
     lock = filelock.FileLock(config.state_dir / "runtime.lock", timeout=0)
     try:
         _master.lock = lock.acquire().lock

@@ -58,6 +58,7 @@ class Log:
 
 def fake_server(**facts: Any) -> Any:
     standard = {"master_pid": 0, "reload": lambda: None, "cfg": GunicornConfig(), "worker_age": 0}
+    standard["address"] = []
     return SimpleNamespace(log=Log(), **standard | facts)
 
 
@@ -216,6 +217,71 @@ def test_a_running_server_keeps_its_state(home: Path) -> None:
     serving.on_starting(second)
     assert metrics.exists()
     assert "another server" in second.log.lines[0]
+
+
+@pytest.mark.parametrize(
+    ("command", "where"),
+    [(gunicorn_command(), "port"), (gunicorn_command(), "unix"), (["kiroproxy", "serve"], "port")],
+)
+def test_a_taken_address_is_told_at_once(tmp_path: Path, command: list[str], where: str) -> None:
+    """The running server keeps its state, and its socket, which gunicorn would take away."""
+    path = tmp_path / "kiroproxy.sock"
+    place = tmp_path / "second"
+    place.mkdir()
+    first = Proxy(tmp_path, {"host": f"unix:{path}"} if where == "unix" else {})
+    first.unix_socket = str(path) if where == "unix" else None
+    with first:
+        config = place / "config.json"
+        config.write_text(json.dumps(first.config))
+        began = time.monotonic()
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / command[0]), *command[1:]],
+            cwd=place,
+            env=clean_environment(KIROPROXY_CONFIG=str(config), LANGUAGE="en"),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+        assert time.monotonic() - began < 4, "gunicorn would try for five seconds"
+        assert done.returncode == 1
+        last = done.stderr.strip().splitlines()[-1]
+        named = str(path) if where == "unix" else f"127.0.0.1:{first.port}"
+        assert f"{named} is taken" in last
+        assert "choose another" in last
+        assert "Traceback" not in done.stderr
+        assert not (place / "runtime.db").exists(), "it has touched nothing"
+        first.wait_for_health()
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (("203.0.113.7", 8990), "host: 203.0.113.7:8990 is no address of this machine"),
+        (("no-such-host.invalid", 8990), "host: no-such-host.invalid:8990 is no address"),
+        ("/no/such/directory/k.sock", "host: unix:/no/such/directory/k.sock cannot be a socket"),
+    ],
+)
+def test_an_impossible_address_is_told_at_once(
+    home: Path, capsys: pytest.CaptureFixture[str], address: Any, words: str
+) -> None:
+    serving.gunicorn_settings()
+    with pytest.raises(SystemExit) as end:
+        serving.on_starting(fake_server(address=[address]))
+    assert end.value.code == 1
+    assert words in capsys.readouterr().err
+    assert not (home / "runtime.lock").exists()
+
+
+def test_sockets_that_are_there_already_are_not_asked_about(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A descriptor, or the socket unit of systemd."""
+    serving.refuse_to_listen([3])
+    monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    serving.gunicorn_settings()
+    serving.on_starting(fake_server(address=[("203.0.113.7", 8990)]))
+    assert os.environ["LISTEN_FDS"] == "1", "gunicorn reads it, too"
 
 
 def test_start_says_where_everything_lies(home: Path) -> None:
