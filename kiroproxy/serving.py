@@ -44,6 +44,8 @@ HEAP_KEPT_BYTES = 32 * 1024 * 1024
 HEAP_STEP_BYTES = 1024 * 1024
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
+HEADER_BYTES = 16 * 1024
+REQUEST_LINE_BYTES = 8190
 HOUSEKEEPING_S = 20.0
 """Well below the five minutes in which a token that ages must be renewed (S101)."""
 LEDGER_START_S = 1.0
@@ -159,6 +161,9 @@ def gunicorn_settings() -> dict[str, Any]:
         # Also the deadline of request headers under gevent (Q4); above nginx's 60 s upstream
         # keepalive, so that it is never we who close a connection that nginx is about to use.
         "keepalive": 75,
+        # What nginx.conf lets through, and as long a request line as gunicorn can take.
+        "limit_request_field_size": HEADER_BYTES,
+        "limit_request_line": REQUEST_LINE_BYTES,
         # A slow stream does not trip it, a hub that is stuck does (Q5).
         "timeout": 120,
         # How long the master waits for its workers when it stops; theirs is set after the fork.

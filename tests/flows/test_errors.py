@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import http.client
 import json
 import socket
 from typing import Any
@@ -242,3 +243,34 @@ def test_s97_no_credentials(sim: Simulator, tmp_path: Any) -> None:
         check(post(proxy, body()), 503, "overloaded_error")
         ready = requests.get(proxy.url + "/readyz", timeout=10)
         assert (ready.status_code, ready.json()["ready"]) == (503, False)
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /v1/models HTTP/1.1\r\nHost x\r\n\r\n", 400),
+        (b"GET /v1/models HTTP/1.1\r\nX-A: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+        (b"GET /" + b"a" * 9_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+        (b"nonsense\r\n\r\n", 400),
+        ("GET /v1/ü你 HTTP/1.1\r\nX-ü: 1\r\n\r\n".encode(), 400),
+    ],
+    ids=["header", "large header", "long line", "nonsense", "letters"],
+)
+def test_what_gunicorn_refuses_has_the_apis_shape(proxy: Proxy, sent: bytes, status: int) -> None:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+        client.sendall(sent)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        told = json.loads(answer.read())
+    assert answer.status == status
+    assert answer.headers["content-type"] == "application/json"
+    assert told["type"] == "error"
+    assert told["error"]["type"] == "invalid_request_error"
+    assert told["error"]["message"]
+
+
+def test_long_headers_and_addresses_are_heard(proxy: Proxy) -> None:
+    """As long as nginx lets through."""
+    headers = {"x-api-key": proxy.key, "x-large": "a" * 15_000, "connection": "close"}
+    url = f"{proxy.url}/v1/models?x={'a' * 7_000}"
+    assert requests.get(url, headers=headers, timeout=10).status_code == 200

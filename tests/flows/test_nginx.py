@@ -1,25 +1,30 @@
 """deploy/nginx.conf, as it stands but for its port and its patience, with Debian's nginx."""
 
 import contextlib
+import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.flows.client import body
+from tests.flows.client import PROMPT, body
 from tests.flows.conftest import credential
+from tests.flows.test_reload import Load
 from tests.servers import REPOSITORY, Proxy, free_port, require_tool
 from tests.simulation import Simulator
 
 pytestmark = pytest.mark.flow
 
 DEPLOY = REPOSITORY / "deploy"
+ADMIN = "sk-admin"
 MAIN = """
 {user}
 daemon off;
@@ -54,17 +59,21 @@ class Nginx:
     def key(self) -> str:
         return "" if self.proxy is None else self.proxy.key
 
-    def connect(self) -> socket.socket:
-        client = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+    def connect(self, source: str = "127.0.0.1") -> socket.socket:
+        """`source`: a client of its own, all of 127/8 is this machine's."""
+        here = ("127.0.0.1", self.port)
+        client = socket.create_connection(here, timeout=20, source_address=(source, 0))
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return client
 
-    def head(self, length: int, *lines: str) -> bytes:
-        rows = ["POST /v1/messages HTTP/1.1", "Host: x", f"X-Api-Key: {self.key}", *lines]
+    def head(self, length: int, *lines: str, path: str = "/v1/messages") -> bytes:
+        rows = [f"POST {path} HTTP/1.1", "Host: x", f"X-Api-Key: {self.key}", *lines]
         return "\r\n".join([*rows, f"Content-Length: {length}", "", ""]).encode()
 
-    def send(self, client: socket.socket, *lines: str, stream: bool = True) -> None:
-        data = json.dumps(body(stream=stream)).encode()
+    def send(
+        self, client: socket.socket, *lines: str, stream: bool = True, prompt: str = PROMPT
+    ) -> None:
+        data = json.dumps(body(prompt, stream=stream)).encode()
         client.sendall(self.head(len(data), *lines) + data)
 
 
@@ -109,7 +118,10 @@ def front(
     """nginx before a proxy of two workers."""
     require_tool("nginx")
     place = tmp_path_factory.mktemp("nginx")
-    config: dict[str, object] = {"trustedProxies": ["127.0.0.1"], "maxBodyBytes": 64 * 1024 * 1024}
+    config: dict[str, object] = {
+        "trustedProxies": ["127.0.0.1"],
+        "maxBodyBytes": 64 * 1024 * 1024,
+    } | {"adminApiKey": ADMIN}
     upstream = (DEPLOY / f"nginx/upstream-{request.param}.conf").read_text()
     path = f"unix:{place}/kiroproxy.sock"
     if request.param == "unix":
@@ -174,10 +186,40 @@ def test_slow_heads_and_bodies_are_cut(sim: Simulator, front: Nginx) -> None:
     assert not sim.requests()
 
 
-def test_bodies_over_the_limit_are_refused(front: Nginx) -> None:
+SHAPES = [
+    ("/v1/messages", False),
+    ("/cc/v1/messages", False),
+    ("/pro/v1/messages/count_tokens", False),
+    ("/v1/chat/completions", True),
+    ("/v1/responses", True),
+    ("/pro/v1/v1/chat/completions", True),
+]
+
+
+def json_answer(client: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of an answer with a length."""
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    assert answer.headers["content-type"].startswith("application/json")
+    return answer.status, json.loads(answer.read())
+
+
+@pytest.mark.parametrize(("path", "openai"), SHAPES)
+def test_bodies_over_the_limit_are_refused(front: Nginx, path: str, openai: bool) -> None:
+    """In the shape of the API that was called."""
     with front.connect() as client:
-        client.sendall(front.head(33 * 1024 * 1024))
-        assert b" 413 " in client.recv(65536).splitlines()[0]
+        client.sendall(front.head(33 * 1024 * 1024, path=path))
+        status, told = json_answer(client)
+    assert status == 413
+    if openai:
+        assert (told["error"]["code"], told["error"]["param"]) == ("request_too_large", None)
+    else:
+        assert (told["type"], told["error"]["type"]) == ("error", "request_too_large")
+        assert told["request_id"].startswith("req_")
+    assert told["error"]["message"]
+
+
+def test_chunked_bodies_over_the_limit_are_refused(front: Nginx) -> None:
     with front.connect() as client:
         head = front.head(0).replace(b"Content-Length: 0", b"Transfer-Encoding: chunked")
         client.sendall(head)
@@ -186,6 +228,22 @@ def test_bodies_over_the_limit_are_refused(front: Nginx) -> None:
             for _ in range(33):
                 client.sendall(chunk)
         assert b" 413 " in client.recv(65536).splitlines()[0]
+
+
+def test_large_headers_pass_and_larger_ones_are_told(sim: Simulator, front: Nginx) -> None:
+    """What nginx lets through, gunicorn takes."""
+    for size, expected in ((12_000, 200), (20_000, 400)):
+        with front.connect() as client:
+            front.send(client, f"X-Large: {'a' * size}", stream=False)
+            assert json_answer(client)[0] == expected
+
+
+def test_answers_carry_their_id_to_the_client(sim: Simulator, front: Nginx) -> None:
+    with front.connect() as client:
+        front.send(client, stream=False)
+        head = read_until(client, b"\r\n\r\n").lower()
+    assert b"\r\nrequest-id: req_" in head
+    assert b"\r\nx-kiroproxy-trace: " in head
 
 
 @pytest.mark.parametrize("forged", [None, "198.51.100.7", "127.0.0.1", "unix"])
@@ -202,6 +260,41 @@ def test_q15_the_log_has_the_real_client(sim: Simulator, front: Nginx, forged: s
         time.sleep(0.02)
     # 127.0.0.1 is where this test connects to nginx from; over a unix socket nobody is nearer
     assert clients_in(front.proxy.log())[before:] == ["127.0.0.1"]
+
+
+def test_q15_throttle_audit_and_log_know_the_same_client(front: Nginx) -> None:
+    """Each attempt claims another address; only the guesser's own is throttled."""
+    assert front.proxy is not None
+
+    def ask(source: str, key: str, claimed: str) -> tuple[int, dict[str, Any]]:
+        data = json.dumps({"name": f"of {source}"}).encode()
+        rows = [
+            "POST /api/admin/keys HTTP/1.1",
+            "Host: x",
+            f"X-Api-Key: {key}",
+            f"X-Forwarded-For: {claimed}",
+            f"X-Forwarded-For: unix, {claimed}",
+            f"X-Real-IP: {claimed}",
+            f"Forwarded: for={claimed}",
+            "Content-Type: application/json",
+            f"Content-Length: {len(data)}",
+        ]
+        with front.connect(source) as client:
+            client.sendall("\r\n".join([*rows, "", ""]).encode() + data)
+            return json_answer(client)
+
+    guesser, owner = f"127.0.1.{1 + (front.port % 2)}", "127.0.2.1"
+    statuses = [ask(guesser, "wrong", f"198.51.100.{n}")[0] for n in range(7)]
+    assert statuses == [401] * 5 + [429] * 2
+    assert ask(guesser, ADMIN, owner)[0] == 429, "not even with the right one"
+    assert ask(owner, ADMIN, guesser)[0] == 201
+    with front.connect(owner) as client:
+        head = f"GET /api/admin/audit HTTP/1.1\r\nHost: x\r\nX-Api-Key: {ADMIN}\r\n\r\n"
+        client.sendall(head.encode())
+        _, told = json_answer(client)
+    assert owner in json.dumps(told["entries"][0])
+    assert guesser not in json.dumps(told["entries"])
+    assert "198.51.100." not in json.dumps(told["entries"])
 
 
 def test_q15_without_trusted_proxies_nobody_is_believed(
@@ -241,8 +334,42 @@ def test_a_request_that_was_sent_is_never_sent_again(tmp_path: Path) -> None:
                     connection, _ = upstream.accept()
                     seen.append(read_until(connection, b"Hello, Claude!"))
                     connection.close()  # it died with the request in its hands
-                    assert b" 502 " in client.recv(65536).splitlines()[0]
+                    status, told = json_answer(client)
+                    assert (status, told["error"]["type"]) == (502, "api_error")
             upstream.settimeout(0.3)
             with pytest.raises(TimeoutError):
                 upstream.accept()
     assert len(seen) == 3
+
+
+def test_a_host_stops_and_no_request_is_lost(sim: Simulator, tmp_path: Path) -> None:
+    """Its streams go on, new requests find the other one. `make soak` restarts them in turn."""
+    hosts = []
+    fails = "max_fails=3 fail_timeout=5s;"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        config = {"gracefulTimeoutSec": 20, "trustedProxies": ["127.0.0.1"]}
+        pool = [credential(maxConcurrent=100)]
+        hosts.append(Proxy(tmp_path / name, config, pool, upstream=sim.url, workers=1))
+    servers = "\n".join(f"server 127.0.0.1:{host.port} {fails}" for host in hosts)
+    shipped = (DEPLOY / "nginx/upstream-tcp.conf").read_text()
+    shipped = replaced(shipped, f"server 127.0.0.1:8990 {fails}", servers)
+    with hosts[0], hosts[1], nginx(tmp_path, shipped) as front, contextlib.ExitStack() as stack:
+        front.proxy = hosts[0]
+        steps = [{"text": "one"}, {"gate": "go"}, {"text": "two"}, {"context": 1}]
+        sim.script({"steps": steps}, match="held", times=2)
+        held = []
+        for _ in hosts:  # the second goes where there are fewer connections
+            held.append(stack.enter_context(front.connect()))
+            front.send(held[-1], prompt="held")
+            read_until(held[-1], b'"one"')
+        with Load(f"http://127.0.0.1:{front.port}", front.key, clients=8) as load:
+            hosts[0].process.send_signal(signal.SIGTERM)
+            before = load.answered
+            while load.answered < before + 30:
+                time.sleep(0.05)
+            sim.gate("go", None)
+            for client in held:
+                assert b"end_turn" in read_until(client, b"message_stop")
+            assert hosts[0].process.wait(20) == 0
+    assert not load.failures, load.failures[:5]

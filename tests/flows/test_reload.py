@@ -53,10 +53,10 @@ def gone(pid: int) -> bool:
 class Load:
     """Clients that keep their connections, as SDKs do, and count what was lost."""
 
-    def __init__(self, proxy: Proxy, clients: int = 6) -> None:
+    def __init__(self, url: str, key: str, clients: int = 6) -> None:
         self.failures: list[str] = []
         self.answered = 0
-        self._proxy = proxy
+        self._url, self._key = url, key
         self._over = threading.Event()
         self._threads = [
             threading.Thread(target=self._run, args=(number % 2 == 0,)) for number in range(clients)
@@ -79,9 +79,9 @@ class Load:
             while not self._over.is_set():
                 try:
                     answer = session.post(
-                        self._proxy.url + "/v1/messages",
+                        self._url + "/v1/messages",
                         data=value,
-                        headers={"x-api-key": self._proxy.key},
+                        headers={"x-api-key": self._key},
                         timeout=30,
                     )
                     if answer.status_code != 200 or "end_turn" not in answer.text:
@@ -94,7 +94,7 @@ class Load:
 
 def test_reloads_under_load_lose_no_request(sim: Simulator, tmp_path: Path) -> None:
     """HUP twice, then a TERM for each worker."""
-    with serving(sim, tmp_path, workers=2) as proxy, Load(proxy) as load:
+    with serving(sim, tmp_path, workers=2) as proxy, Load(proxy.url, proxy.key) as load:
         for _ in range(2):
             old = workers_of(proxy.process.pid)
             proxy.process.send_signal(signal.SIGHUP)
