@@ -1,4 +1,4 @@
-# kiroproxy as a container. docs/operations.md says how to run it; tests/test_container.py runs the
+# kiroproxy as a container. docs/operations.md says how to run it; tests/flows/test_container.py runs the
 # commands below as they stand here, and checks the rules that they follow.
 
 FROM python:3.11-slim-bookworm AS build

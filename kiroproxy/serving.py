@@ -28,7 +28,7 @@ from kiroproxy import listening
 from kiroproxy.config import Config, load_config, require_client_key
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
-from kiroproxy.credentials.stores.durable import network_filesystem
+from kiroproxy.credentials.stores.durable import network_filesystem, what_it_is_lost_with
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.errors import ConfigError, CredentialError, DatabaseError
 
@@ -299,6 +299,12 @@ def prepare_credentials(config: Config) -> list[str]:
                 )
         if found.client_keys:
             warnings += take_over_keys(config, found.client_keys)
+    rotating = any(one.renewable for one in store.snapshot().credentials)
+    if rotating and (end := what_it_is_lost_with(store.path.parent)):
+        warnings.append(
+            f"rotated tokens are lost with {end}: keep {store.path.parent} on a named volume, or "
+            "in a directory that is mounted there"
+        )
     return warnings
 
 

@@ -87,6 +87,9 @@ def test_s164_the_compose_file() -> None:
     assert not any(target.endswith(".json") for target in mounts.values()), "never a single file"
     assert any(one.endswith(":8990") for one in service["ports"])
     assert service["environment"]["KIROPROXY_PORT"] == "8990"
+    final = parse(TEXT)[-1]
+    assert service["user"] == final.last("USER").text
+    assert service["healthcheck"]["test"] == ["CMD", *health_command(final)]
     longest = Config().graceful_timeout_sec + STOP_MARGIN_S
     assert seconds(service["stop_grace_period"]) > longest
     written = {one.rstrip("/") for one in mounts.values()}

@@ -120,3 +120,34 @@ def test_a_damaged_file(sim: Simulator, tmp_path: Path, damage: bytes) -> None:
         assert [one["id"] for one in restored] == [1, 2]
         assert restored[0]["note"] == "mine"
         assert list(tmp_path.glob("credentials.json.corrupt-*"))
+
+
+def test_a_file_that_is_mounted_by_itself(sim: Simulator, small: Path, tmp_path: Path) -> None:
+    """Design 5, rule 6: said at the start; its tokens serve, and are not rotated."""
+    (small / "credentials.json").write_text(json.dumps([credential(id=1)]))
+    proxy = Proxy(tmp_path, {}, [], upstream=sim.url, workers=1)
+    mount = ["mount", "--bind", str(small / "credentials.json"), str(proxy.credentials_path)]
+    subprocess.run(mount, check=True)
+    try:
+        with proxy:
+            assert "is itself a mount point and cannot be replaced: mount the" in proxy.log()
+            assert post(proxy, body()).status_code == 200
+            status, reasons = ready(proxy)
+            assert (status, "mount the directory" in reasons) == (503, True), reasons
+    finally:
+        subprocess.run(["umount", str(proxy.credentials_path)], check=True)
+
+
+def test_s163_a_place_that_does_not_last_is_told_at_each_start(
+    sim: Simulator, small: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "home").mkdir()
+    for given in ([credential(id=1)], [{"id": 1, "authMethod": "api_key", "kiroApiKey": "ksk_x"}]):
+        config = {"stateDir": str(tmp_path / "state")}
+        proxy = Proxy(tmp_path / "home", config, [], upstream=sim.url, workers=1)
+        proxy.credentials_path = small / "credentials.json"
+        proxy.credentials_path.write_text(json.dumps(given))
+        before = len(proxy.log()) if (tmp_path / "home" / "proxy.log").exists() else 0
+        with proxy:
+            told = "rotated tokens are lost with" in proxy.log()[before:]
+        assert told == (given[0]["authMethod"] != "api_key")

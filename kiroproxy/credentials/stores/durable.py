@@ -6,6 +6,7 @@ Source: design 5, rules 3, 4 and 6.
 import contextlib
 import errno
 import os
+import re
 import secrets
 import stat
 from collections.abc import Callable
@@ -20,6 +21,10 @@ _CLUSTER: Final = ("glusterfs", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2", "or
 _FUSE: Final = ("glusterfs", "sshfs", "s3fs", "rclone", "davfs2", "ceph", "juicefs", "gcsfuse")
 NETWORK_FILESYSTEMS: Final = frozenset({*_KERNEL, *_CLUSTER, *(f"fuse.{one}" for one in _FUSE)})
 """Where file locks, or SQLite's shared memory, do not hold between hosts, or at all."""
+MOUNTINFO: Final = Path("/proc/self/mountinfo")
+_CONTAINER_ROOTS: Final = ("overlay", "fuse.fuse-overlayfs", "aufs")
+_NAMELESS_VOLUME: Final = re.compile(r"/volumes/[0-9a-f]{64}/_data(/|$)")
+"""Where Docker and Podman keep a volume that a Dockerfile's VOLUME asked for, and nobody named."""
 HEADROOM_BYTES: Final = 64 * 1024
 """Room above the present size that a reservation takes (rule 3)."""
 
@@ -221,20 +226,38 @@ def free_bytes(folder: Path) -> int:
     return room.f_bavail * room.f_frsize
 
 
-def network_filesystem(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
+def network_filesystem(path: Path, mountinfo: Path = MOUNTINFO) -> str:
     """The kind of network file system that a path lies on; empty if it is none, or unknown."""
+    _, _, kind = _mount_of(path, mountinfo)
+    return kind if kind in NETWORK_FILESYSTEMS else ""
+
+
+def what_it_is_lost_with(path: Path, mountinfo: Path = MOUNTINFO) -> str:
+    """Whose end takes a path along, such as `the container`; empty if it lasts, or unknown."""
+    root, mounted, kind = _mount_of(path, mountinfo)
+    if kind in ("tmpfs", "ramfs"):
+        return "the memory that it lies in"
+    if mounted == "/":
+        return "the container" if kind in _CONTAINER_ROOTS else ""
+    if _NAMELESS_VOLUME.search(root):
+        return "the container, whose volume has no name"
+    return "the pod" if "/kubernetes.io~empty-dir/" in root else ""
+
+
+def _mount_of(path: Path, mountinfo: Path) -> tuple[str, str, str]:
+    """What is mounted where a path lies: its directory there, its place here, its kind."""
     try:
         lines = mountinfo.read_text("utf-8", "replace").splitlines()
     except OSError:
-        return ""
+        return "", "", ""
     place = Path(os.path.realpath(path))
-    best, kind = -1, ""
+    best, found = -1, ("", "", "")
     for line in lines:
         fields = line.split(" ")
         if len(fields) < 5 or "-" not in fields:
             continue
-        mounted = Path(fields[4].encode().decode("unicode_escape"))
-        depth = len(mounted.parts)
+        mounted = fields[4].encode().decode("unicode_escape")
+        depth = len(Path(mounted).parts)
         if depth >= best and place.is_relative_to(mounted):  # of two on one place, the later
-            best, kind = depth, fields[fields.index("-") + 1]
-    return kind if kind in NETWORK_FILESYSTEMS else ""
+            best, found = depth, (fields[3], mounted, fields[fields.index("-") + 1])
+    return found

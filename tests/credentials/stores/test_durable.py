@@ -164,6 +164,40 @@ def test_network_file_systems_are_known(tmp_path: Path, path: str, kind: str) ->
     assert durable.network_filesystem(Path(path), mountinfo) == kind
 
 
+CONTAINER = r"""
+100 90 0:50 / / ro,relatime - overlay overlay rw,lowerdir=/a
+101 100 254:1 /var/lib/docker/volumes/4f3c{}/_data /app/config rw - ext4 /dev/vda rw
+102 100 254:1 /var/lib/docker/volumes/project_data/_data /app/data rw - ext4 /dev/vda rw
+103 100 254:1 /home/me/config /app/mine rw - ext4 /dev/vda rw
+104 100 0:51 / /tmp rw - tmpfs tmpfs rw
+105 100 254:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~empty-dir/c /app/pod rw - ext4 /d rw
+106 100 254:1 /var/lib/kubelet/pods/1/volumes/kubernetes.io~csi/c/mount /app/claim rw - ext4 /d rw
+""".format("0" * 60)
+
+
+@pytest.mark.parametrize(
+    ("path", "end"),
+    [
+        ("/app/elsewhere/credentials.json", "the container"),
+        ("/app/config/credentials.json", "the container, whose volume has no name"),
+        ("/app/data/credentials.json", ""),
+        ("/app/mine/credentials.json", ""),
+        ("/tmp/credentials.json", "the memory that it lies in"),
+        ("/app/pod/credentials.json", "the pod"),
+        ("/app/claim/credentials.json", ""),
+    ],
+)
+def test_s163_what_lasts_as_long_as_the_container_is_known(
+    tmp_path: Path, path: str, end: str
+) -> None:
+    mountinfo = tmp_path / "mountinfo"
+    mountinfo.write_text(CONTAINER)
+    assert durable.what_it_is_lost_with(Path(path), mountinfo) == end
+    mountinfo.write_text(MOUNTS)
+    assert durable.what_it_is_lost_with(Path(path), mountinfo) == "", "a plain machine"
+
+
 def test_where_nothing_is_known_nothing_is_refused(tmp_path: Path) -> None:
     assert durable.network_filesystem(tmp_path, tmp_path / "none") == ""
+    assert durable.what_it_is_lost_with(tmp_path, tmp_path / "none") == ""
     assert durable.network_filesystem(tmp_path) == ""
