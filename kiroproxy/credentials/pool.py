@@ -77,7 +77,8 @@ class Inquiries(Protocol):
 class PoolStatus(msgspec.Struct, frozen=True):
     """For `/readyz` and the metrics; `problems` are words for the operator without secrets.
 
-    `groups` tells how many of each are usable.
+    `groups` tells how many of each are usable, `lasting` how many of the usable ones have nothing
+    that rotates, such as API keys.
     """
 
     total: int
@@ -85,6 +86,16 @@ class PoolStatus(msgspec.Struct, frozen=True):
     store_writable: bool
     problems: tuple[str, ...]
     groups: Mapping[str, int] = msgspec.field(default_factory=dict)
+    lasting: int = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a server should be given requests.
+
+        With a store that cannot be written it serves only for as long as its access tokens live:
+        another one, if there is one, is the better choice.
+        """
+        return self.usable > 0 and (self.store_writable or self.lasting > 0)
 
 
 def _utc_now() -> datetime:
@@ -390,18 +401,25 @@ class Pool:
             problems.append(f"refreshed tokens cannot be stored: {unwritable}")
         if not credentials and not problems:
             problems.append("no credential is configured")
-        usable = Counter({DEFAULT_GROUP: 0})
+        usable, lasting = Counter({DEFAULT_GROUP: 0}), 0
         for one in credentials:
             off = disabled_reason(one, now)
             reason = off or self.renewals.hindrance(one, now, unwritable)
             expired = freshness(one, now) is Freshness.EXPIRED
-            usable[group_of(one)] += not off and not (reason and expired)
+            serves = not off and not (reason and expired)
+            usable[group_of(one)] += serves
+            lasting += serves and not one.renewable
             if reason:
                 problems.append(f"#{one.id} {reason}")
         if self._runtime.faults:
             problems.append(f"the runtime database failed {self._runtime.faults} times")
         return PoolStatus(
-            len(credentials), usable.total(), unwritable is None, tuple(problems), dict(usable)
+            len(credentials),
+            usable.total(),
+            unwritable is None,
+            tuple(problems),
+            dict(usable),
+            lasting,
         )
 
 

@@ -51,7 +51,10 @@ def health() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Whether a request could be served now; says why not."""
+    """Whether there is a usable credential and a store that can be written; says why not.
+
+    Without the latter it serves on for as long as its tokens live, and is not ready all the same.
+    """
     parts = services()
     status = parts.pool.status()
     reasons = [
@@ -61,8 +64,8 @@ def readyz() -> Response:
     ]
     if not status.usable:
         reasons.insert(0, "no usable credential")
-    body = {"ready": bool(status.usable), "usable": status.usable, "reasons": reasons}
-    return json_response(body, 200 if status.usable else 503)
+    body = {"ready": status.ready, "usable": status.usable, "reasons": reasons}
+    return json_response(body, 200 if status.ready else 503)
 
 
 @blueprint.get("/metrics")

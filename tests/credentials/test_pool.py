@@ -90,7 +90,18 @@ def test_status_of_a_store_that_cannot_be_written(
     monkeypatch.setattr(bench.store, "why_unwritable", lambda: "no room")
     status = bench.pool.status()
     assert (status.total, status.usable, status.store_writable) == (2, 1, False)
+    assert not status.ready
     assert "refreshed tokens cannot be stored: no room" in status.problems
+
+
+def test_an_api_key_needs_no_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie in a read-only mount for good."""
+    bench.store.edit(
+        lambda all_: all_.append(Credential(id=7, kiro_api_key="ksk_x", auth_method="api_key"))
+    )
+    monkeypatch.setattr(bench.store, "why_unwritable", lambda: "read-only")
+    status = bench.pool.status()
+    assert (status.usable, status.lasting, status.ready) == (1, 1, True)
 
 
 # ---- what happens by itself ----------------------------------------------------------------

@@ -97,6 +97,19 @@ def test_readyz_says_what_is_wrong_while_it_serves(place: Place) -> None:
     assert "the disk is full" in answer.get_json()["reasons"]
 
 
+def test_readyz_where_tokens_cannot_be_stored(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still serves; who has another server sends requests there."""
+    monkeypatch.setattr(place.services.pool.store, "why_unwritable", lambda: "read-only")
+    answer = place.client.get("/readyz")
+    assert answer.status_code == 503
+    body = answer.get_json()
+    assert (body["ready"], body["usable"]) == (False, 1)
+    assert body["reasons"] == ["refreshed tokens cannot be stored: read-only"]
+    assert place.post().status_code == 200
+
+
 def test_readyz_without_a_credential(make: Callable[..., Place]) -> None:
     answer = make(credentials=0).client.get("/readyz")
     assert answer.status_code == 503
