@@ -3,13 +3,9 @@
 TERM, at a stop or a reload: no new connections; connections without a request are closed after a
 few seconds; running answers may go on for `gracefulTimeoutSec`, then they end with their dialect's
 error, and upstream is closed. QUIT and INT: the same at once.
-
-What gunicorn refuses by itself, before the application hears of it, has the API's shape as well.
 """
 
-import contextlib
 import functools
-import json
 import socket
 import time
 from contextlib import AbstractContextManager
@@ -17,10 +13,10 @@ from types import TracebackType
 from typing import Any
 
 import gevent
-from gevent.server import StreamServer
-from gunicorn import util
+from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
+from kiroproxy.reception import Listener, Place, Refused
 from kiroproxy.web.draining import Answers
 
 IDLE_S = 2.0
@@ -83,62 +79,43 @@ class _Between(gevent.Timeout):  # type: ignore[misc]
             return False
 
 
-class _Place:
-    """What a connection asks its listener for, which may be closed by then."""
+class _Pieces:
+    """Takes what is sent, for a moment."""
 
-    def __init__(self, listener: Any) -> None:
-        self._name = listener.getsockname()
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
 
-    def getsockname(self) -> Any:
-        return self._name
+    def sendall(self, data: bytes) -> None:
+        self._pieces.append(data)
 
-
-class Listener(StreamServer):  # type: ignore[misc]
-    """Accepts connections; before it closes, also those that the kernel has accepted meanwhile.
-
-    Their clients think that they are connected and have sent their requests: closed upon, they are
-    reset, and nginx may not send a POST to the next host.
-    """
-
-    def close(self) -> None:
-        """Stop listening."""
-        if not self.closed:
-            self.stop_accepting()
-            with contextlib.suppress(OSError):
-                while not self.full() and (connection := self.do_read()):
-                    self.do_handle(*connection)
-        super().close()
+    def joined(self) -> bytes:
+        return b"".join(self._pieces)
 
 
-def plain_refusal(page: bytes, error: BaseException) -> bytes:
-    """The HTTP answer in JSON instead of gunicorn's page.
+class Response(wsgi.Response):  # type: ignore[misc]
+    """Sends an answer's head along with the beginning of its body: a packet and 20 µs less."""
 
-    Nobody knows the dialect of a request that cannot be read; OpenAI's clients find type and
-    message in Anthropic's shape, too.
-    """
-    status_line = page.partition(b"\r\n")[0]
-    _, status, reason = status_line.decode("latin-1").split(" ", 2)
-    ours = status.startswith("5")
-    kind = "api_error" if ours else "invalid_request_error"
-    message = reason if ours else f"{reason}: {error}"
-    body = json.dumps({"type": "error", "error": {"type": kind, "message": message}}).encode()
-    head = f"Connection: close\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
-    return b"\r\n".join([status_line, head.encode(), b"", body])
+    headers_sent: bool
+    sock: Any
+
+    def write(self, data: bytes) -> None:
+        """Put a piece of the body on the wire."""
+        if self.headers_sent:
+            super().write(data)
+            return
+        client, self.sock = self.sock, _Pieces()
+        try:
+            super().write(data)
+        except BaseException:
+            self.headers_sent = False  # nothing has left: it may still become a 500
+            raise
+        finally:
+            pieces, self.sock = self.sock, client
+        client.sendall(pieces.joined())
 
 
-class _Refused:
-    """What gunicorn writes its page to."""
-
-    def __init__(self, client: Any, error: BaseException) -> None:
-        self._client = client
-        self._error = error
-
-    def gettimeout(self) -> float:
-        """Of none: gunicorn then writes straight away."""
-        return 0.0
-
-    def sendall(self, page: bytes) -> None:
-        util.write_nonblock(self._client, plain_refusal(page, self._error))
+wsgi.Response = Response
+"""gunicorn asks for it by this name and has no setting."""
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
@@ -154,7 +131,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def server_class(self, listener: Any, *, spawn: Any, **others: Any) -> Listener:
         """What gunicorn makes for each socket; it would otherwise take gevent's as it is."""
         tls = {name: value for name, value in others.items() if name == "ssl_context"}
-        handle = functools.partial(self.handle, _Place(listener))
+        handle = functools.partial(self.handle, Place(listener))
         made = Listener(listener, handle=handle, spawn=spawn, **tls)
         if self.cfg.workers > 1:
             made.max_accept = 1  # as gunicorn does: the others shall have their share
@@ -167,7 +144,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """A request that cannot be read."""
-        super().handle_error(req, _Refused(client, exc), addr, exc)
+        super().handle_error(req, Refused(client, exc), addr, exc)
 
     def timeout_ctx(self) -> AbstractContextManager[Any]:
         """What gunicorn wraps its wait for a connection's next request in."""

@@ -1,17 +1,15 @@
 """The worker's own parts; tests/flows/test_reload.py shows it at work, with real signals."""
 
-import json
-import socket as plain
 from collections.abc import Iterator
 
 import gevent
 import pytest
 from gevent import socket
-from gevent.pool import Pool
 from gunicorn.config import Config
+from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
-from kiroproxy.worker import CLIENT, IDLE_S, Worker, plain_refusal
+from kiroproxy.worker import CLIENT, IDLE_S, Response, Worker
 
 
 class Log:
@@ -40,6 +38,51 @@ def test_gunicorn_takes_it_for_its_own() -> None:
     names = ("handle", "handle_error", "timeout_ctx", "handle_exit", "handle_quit")
     for name in names:
         assert callable(getattr(GeventWorker, name))
+
+
+class Client:
+    """A client's socket."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        """As a packet."""
+        self.sent.append(data)
+
+
+class Request:
+    """What a response asks of its request."""
+
+    method, version = "GET", (1, 1)
+
+    def should_close(self) -> bool:
+        """A kept connection."""
+        return False
+
+
+def test_the_head_comes_with_the_first_piece() -> None:
+    client = Client()
+    response = wsgi.create.__globals__["Response"](Request(), client, Config())
+    assert type(response) is Response
+    response.start_response("200 OK", [("x-one", "1")])
+    response.write(b"hello")
+    response.write(b"world")
+    response.close()
+    first, *others = client.sent
+    assert first.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.endswith(b"\r\n\r\n5\r\nhello\r\n")
+    assert others == [b"5\r\nworld\r\n", b"0\r\n\r\n"]
+
+
+def test_a_first_piece_that_is_none_leaves_nothing_sent() -> None:
+    client = Client()
+    response = Response(Request(), client, Config())
+    response.start_response("200 OK", [])
+    with pytest.raises(TypeError):
+        response.write("text")
+    assert not client.sent
+    assert not response.headers_sent
 
 
 def test_connections_are_closed_when_they_were_idle_for_a_while(one: Worker) -> None:
@@ -97,39 +140,6 @@ def test_a_request_that_has_just_come_is_not_closed_upon(one: Worker) -> None:
     for pair in ends:
         for one_end in pair:
             one_end.close()
-
-
-def test_who_has_connected_is_served_before_the_listener_closes(one: Worker) -> None:
-    """The kernel has accepted them while the worker was busy."""
-    served: list[bytes] = []
-    one.handle = lambda listener, client, addr: served.append(client.recv(100))
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        server = one.server_class(listening, spawn=Pool(10), application=None, log=None)
-        server.start()
-        clients = [plain.create_connection(listening.getsockname()) for _ in range(5)]
-        for number, client in enumerate(clients):
-            client.sendall(b"%d" % number)
-        server.close()
-        server.close()
-        gevent.sleep(0.05)
-        assert sorted(served) == [b"0", b"1", b"2", b"3", b"4"]
-        for client in clients:
-            client.close()
-
-
-def test_a_page_of_gunicorns_becomes_json() -> None:
-    page = b"HTTP/1.1 431 Request Header Fields Too Large\r\nContent-Type: text/html\r\n\r\n<html>"
-    head, _, data = plain_refusal(page, ValueError("limit")).partition(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n")
-    assert f"Content-Length: {len(data)}".encode() in head
-    assert json.loads(data)["error"] == {
-        "type": "invalid_request_error",
-        "message": "Request Header Fields Too Large: limit",
-    }
-    page = b"HTTP/1.1 500 Internal Server Error\r\n\r\n<html>"
-    assert b"secret" not in plain_refusal(page, ValueError("secret")), "a fault of ours"
 
 
 def test_a_second_term_starts_no_second_end(one: Worker) -> None:
