@@ -173,6 +173,13 @@ class _Sender:
     """The next thing to be sent is a request's head."""
     _head = b""
 
+    def _tunnel(self: Any) -> None:
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        except (OSError, HTTPException) as error:
+            error.kiroproxy_tunnel = True  # type: ignore[union-attr]
+            raise
+
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
@@ -721,6 +728,8 @@ def _reason(error: Exception, host: str) -> str:
     if type(error) is OSError:  # requests looks for the file before each call
         return f"the CA bundle for {host} cannot be read: check caBundle"
     chain = causes(error)
+    if any(getattr(one, "kiroproxy_tunnel", False) for one in chain):
+        return f"the proxy on the way to {host} failed"
     for kind, sentence in _REASONS:
         if any(isinstance(one, kind) for one in chain):
             return sentence.format(host=host)

@@ -2,7 +2,8 @@
 
 0 hangs, 0 silent truncations, 0 credentials disabled by the network. Elsewhere: endings that the
 simulator itself plays (test_endings.py), clients that leave or read slowly (F10, F11:
-test_streaming.py), reloads (F12: test_reload.py), storms and recovery (F16, F17: test_pool.py).
+test_streaming.py), reloads (F12: test_reload.py), hogs (F14: tests/soak), storms and recovery (F16,
+F17: test_pool.py). Each bears its number in its name.
 """
 
 import http.client
@@ -23,6 +24,7 @@ from tests.flows.client import Stream, assemble, body, events_of, post, text_of
 from tests.flows.conftest import LONG_TOKEN, credential
 from tests.servers import Proxy
 from tests.simulation import Simulator
+from tests.wire import Wire
 
 pytestmark = pytest.mark.flow
 
@@ -170,22 +172,103 @@ def test_f13_a_killed_worker_takes_only_its_own_streams(sim: Simulator, tmp_path
         assert time.monotonic() - began < 5
 
 
+def test_f13_a_killed_master_takes_its_workers_along(sim: Simulator, tmp_path: Path) -> None:
+    """Their streams break without looking whole, and the next server finds the port free."""
+    with Proxy(tmp_path, {}, [credential(maxConcurrent=1)], upstream=sim.url) as proxy:
+        sim.script({"steps": [{"text": "one"}, {"hang": None}]})
+        stream = Stream(proxy, body())
+        stream.next("content_block_delta")
+        workers = psutil.Process(proxy.process.pid).children()
+        proxy.process.kill()
+        proxy.process.wait()
+        with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+            stream.response.read()
+        stream.close()
+        psutil.wait_procs(workers, timeout=5)
+        assert not any(worker.is_running() for worker in workers)
+        sim.wait_for(streamsOpen=0)
+        with proxy:
+            assert post(proxy, body()).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("way", "word"),
     [
         ("http://no-such-host.invalid", "resolve"),
         ("https://127.0.0.1:{plain}", "TLS"),
+        ("https://127.0.0.1:{tls}", "TLS"),
     ],
+    ids=["name", "no TLS", "unknown certificate"],
 )
 def test_f15_a_fault_of_the_way_is_named_and_not_the_credentials(
     sim: Simulator, tmp_path: Path, way: str, word: str
 ) -> None:
-    plain = sim.url.rpartition(":")[2]
-    url = way.format(plain=plain)
-    with Proxy(tmp_path, {"apiUrl": url}, pool()[:1], upstream=sim.url, workers=1) as proxy:
-        answer = post(proxy, body(stream=True))
-        assert answer.status_code == 502
-        error = answer.json()["error"]
-        assert error["type"] == "api_error"
-        assert word.lower() in error["message"].lower(), error
+    with Wire(tls=True) as wire:
+        url = way.format(plain=sim.url.rpartition(":")[2], tls=wire.port)
+        config = {"apiUrl": url}
+        with Proxy(tmp_path, config, pool()[:1], upstream=sim.url, workers=1) as proxy:
+            answer = post(proxy, body(stream=True))
+            assert answer.status_code == 502
+            error = answer.json()["error"]
+            assert error["type"] == "api_error"
+            assert word.lower() in error["message"].lower(), error
+            assert_nobody_is_blamed(proxy)
+
+
+PROXIES = {
+    "refused": "http://127.0.0.1:1",
+    "unknown": "http://no-such-host.invalid:3128",
+    "socks": "socks5h://127.0.0.1:1",
+    "no-proxy": "http://127.0.0.1:{simulator}",
+    "dead": "http://127.0.0.1:{dead}",
+}
+
+
+def test_f15_a_fault_of_a_proxy_is_named_and_not_the_credentials(
+    sim: Simulator, tmp_path: Path
+) -> None:
+    """Nobody there, no such name, no SOCKS, another server, one that hangs up."""
+    with Wire() as dead:  # it closes each connection
+        facts = {"simulator": sim.url.rpartition(":")[2], "dead": dead.port}
+        credentials = [
+            credential(
+                id=number,
+                group=name,
+                proxyUrl=url.format(**facts),
+                refreshToken=LONG_TOKEN + name,
+                accessToken=f"access-{name}",
+            )
+            for number, (name, url) in enumerate(PROXIES.items(), 1)
+        ]
+        config = {"apiUrl": "https://q.us-east-1.amazonaws.com"}
+        with Proxy(tmp_path, config, credentials, upstream=sim.url, workers=1) as proxy:
+
+            def ask(group: str) -> tuple[int, str]:
+                answer = post(proxy, body(), f"/{group}/v1/messages")
+                return answer.status_code, answer.json()["error"]["message"]
+
+            with ThreadPoolExecutor(len(PROXIES)) as threads:
+                told = dict(zip(PROXIES, threads.map(ask, PROXIES), strict=True))
+            for name, (status, message) in told.items():
+                assert (status, "the proxy on the way" in message) == (502, True), (name, message)
+            assert_nobody_is_blamed(proxy)
+
+
+def test_f15_a_refresh_that_does_not_get_through_blames_nobody(
+    sim: Simulator, faults: FaultProxy, tmp_path: Path
+) -> None:
+    """Nothing was redeemed: when the way is free again, the same token is."""
+    expired = [credential(id=1, expiresAt="2020-01-01T00:00:00Z")]
+    config = {"socialAuthUrl": faults.url}
+    with Proxy(tmp_path, config, expired, upstream=sim.url, workers=1) as proxy:
+        faults.suffer(*[Fault(end, after=None) for end in ("reset", "close") * 10])
+        answer = post(proxy, body())
+        assert answer.status_code in (502, 503), answer.text
+        assert "closed the connection" in answer.json()["error"]["message"], answer.text
         assert_nobody_is_blamed(proxy)
+        faults.suffer()
+        deadline = time.monotonic() + 20
+        while post(proxy, body()).status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert sim.state()["reuses"] == 0

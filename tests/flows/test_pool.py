@@ -79,7 +79,7 @@ def flood(proxy: Proxy, count: int, clients: int = 20, **fields: Any) -> list[in
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_storm_of_429(sim: Simulator, tmp_path: Path, size: int) -> None:
+def test_f16_a_storm_of_429(sim: Simulator, tmp_path: Path, size: int) -> None:
     """At most 1.5 upstream calls per request; the first probe after its end succeeds."""
     with serving(sim, tmp_path, pool_of(size)) as proxy:
         sim.script(SLOW, times=None)
@@ -168,7 +168,7 @@ def test_a_suspended_account_waits_for_a_person(sim: Simulator, tmp_path: Path) 
         assert bearers(sim)[-1] == "access-1"
 
 
-def test_s108_s115_refused_too_often_and_healed(sim: Simulator, tmp_path: Path) -> None:
+def test_f17_s108_s115_refused_too_often_and_healed(sim: Simulator, tmp_path: Path) -> None:
     refused = {"status": 401, "body": {"message": "no"}}
     with serving(sim, tmp_path, pool_of(1)) as proxy:
         sim.script(refused, times=None)
@@ -178,6 +178,33 @@ def test_s108_s115_refused_too_often_and_healed(sim: Simulator, tmp_path: Path) 
         sim.reset()
         assert post(proxy, body()).status_code == 200, "the last one comes back"
         assert not stored(proxy)[0].get("disabled")
+
+
+def test_f17_all_disabled_then_recovered(sim: Simulator, tmp_path: Path) -> None:
+    """Requests are told so at once, and not sent; who heals a credential is heard in a second."""
+    for number in (1, 2):
+        sim.account(id=f"one-{number}", accessToken=f"access-{number}", fault="suspended")
+    with serving(sim, tmp_path, pool_of(2)) as proxy:
+        assert post(proxy, body()).status_code in (403, 503)
+        time.sleep(SNAPSHOT_S)
+        assert [one["disabledReason"] for one in stored(proxy)] == ["Suspended"] * 2
+        ready = requests.get(f"{proxy.url}/readyz", timeout=10)
+        assert (ready.status_code, ready.json()["reasons"][0]) == (503, "no usable credential")
+        before = len(bearers(sim))
+        assert set(flood(proxy, 20)) == {503}
+        assert len(bearers(sim)) == before, "Kiro is not asked"
+        sim.account(id="one-2", fault=None)
+        answer = requests.patch(
+            f"{proxy.url}/api/tokens/2",
+            json={"disabled": False},
+            headers={"x-api-key": ADMIN},
+            timeout=10,
+        )
+        assert answer.status_code == 200
+        time.sleep(SNAPSHOT_S)
+        assert set(flood(proxy, 10, clients=4)) == {200}
+        assert set(bearers(sim)[before:]) == {"access-2"}
+        assert requests.get(f"{proxy.url}/readyz", timeout=10).status_code == 200
 
 
 def test_what_a_plan_lacks_is_remembered(sim: Simulator, tmp_path: Path) -> None:

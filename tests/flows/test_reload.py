@@ -92,7 +92,7 @@ class Load:
                 time.sleep(0.01)
 
 
-def test_reloads_under_load_lose_no_request(sim: Simulator, tmp_path: Path) -> None:
+def test_f12_reloads_under_load_lose_no_request(sim: Simulator, tmp_path: Path) -> None:
     """HUP twice, then a TERM for each worker."""
     with serving(sim, tmp_path, workers=2) as proxy, Load(proxy.url, proxy.key) as load:
         for _ in range(2):
@@ -109,7 +109,7 @@ def test_reloads_under_load_lose_no_request(sim: Simulator, tmp_path: Path) -> N
     assert load.answered > 50
 
 
-def test_a_live_stream_outlives_a_reload(sim: Simulator, tmp_path: Path) -> None:
+def test_f12_a_live_stream_outlives_a_reload(sim: Simulator, tmp_path: Path) -> None:
     with serving(sim, tmp_path) as proxy:
         sim.script(HELD)
         stream = Stream(proxy, body())
@@ -126,7 +126,7 @@ def test_a_live_stream_outlives_a_reload(sim: Simulator, tmp_path: Path) -> None
         assert post(proxy, body()).status_code == 200
 
 
-def test_a_dead_worker_is_replaced_while_an_old_one_finishes(
+def test_f13_a_dead_worker_is_replaced_while_an_old_one_finishes(
     sim: Simulator, tmp_path: Path
 ) -> None:
     """F13 during F12: gunicorn itself would wait for the old worker's last stream."""
@@ -166,12 +166,14 @@ REQUESTS = [
     ("/v1/chat/completions", CHAT | {"stream": True}, 200, '"code":"service_unavailable"'),
     ("/v1/responses", RESPONSES | {"stream": True}, 200, '"code":"service_unavailable"'),
     ("/v1/messages", body(), 529, '"type":"overloaded_error"'),
+    ("/cc/v1/messages", body(), 529, '"type":"overloaded_error"'),
     ("/v1/chat/completions", CHAT, 503, '"code":"service_unavailable"'),
+    ("/v1/responses", RESPONSES, 503, '"code":"service_unavailable"'),
 ]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-def test_what_outlives_its_grace_ends_with_an_error(
+def test_f12_what_outlives_its_grace_ends_with_an_error(
     sim: Simulator, tmp_path: Path, number: signal.Signals
 ) -> None:
     """Past `gracefulTimeoutSec`; at once for QUIT. Upstream is closed each time."""

@@ -86,7 +86,7 @@ def test_silence_is_filled_with_pings(sim: Simulator, hasty_proxy: Proxy) -> Non
 
 @pytest.mark.parametrize("silent_before_headers", [False, True])
 @pytest.mark.parametrize("how", ["close", "half-close", "reset"])
-def test_s43_vanished_client_frees_upstream_within_a_second(
+def test_f10_s43_vanished_client_frees_upstream_within_a_second(
     sim: Simulator, proxy: Proxy, how: str, silent_before_headers: bool
 ) -> None:
     steps: list[Any] = [] if silent_before_headers else [{"text": "hello"}]
@@ -116,7 +116,7 @@ def test_s43_vanished_client_frees_upstream_within_a_second(
     assert post(proxy, body()).status_code == 200
 
 
-def test_slow_reader_does_not_fill_memory(sim: Simulator, proxy: Proxy) -> None:
+def test_f11_slow_reader_does_not_fill_memory(sim: Simulator, proxy: Proxy) -> None:
     """What the client does not read is not read from upstream either."""
     line = {"text": "x" * 60_000}
     sim.script({"steps": [{"repeat": 2000, "steps": [line]}, *TRAILERS]})
