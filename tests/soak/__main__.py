@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kiroproxy.credentials import failpoints
+from tests.soak import restarts as replacing
 from tests.soak import rotation, serving
 
 
@@ -63,7 +64,7 @@ def idle(place: Path, factor: float) -> bool:
 
 
 def slow(place: Path, factor: float) -> bool:
-    """A slow reader of a 400 MB stream: less than 5 MB more, and nothing missing."""
+    """F11: a slow reader of a 400 MB stream: less than 5 MB more, and nothing missing."""
     outcome = serving.slow_reader(place, max(int(400 * factor), 40), seconds=20 * factor)
     print(f"  {outcome.growth_mb:.1f} MB more while {outcome.sent_mb:.0f} MB went through")
     return outcome.growth_mb < 5 and outcome.whole
@@ -90,10 +91,46 @@ def hog(place: Path, factor: float) -> bool:
 
 
 def faults(place: Path, factor: float) -> bool:
-    """Random faults on the way to Kiro: no hang, no silent truncation, nobody blamed."""
-    told = serving.random_faults(place, max(120 * factor, 5))
-    print("  " + ", ".join(f"{count} {reason}" for reason, count in told.most_common()))
-    return told["end_turn"] > 0
+    """F7 to F9 at random: no hang, no silent truncation, no credential disabled."""
+    outcome = serving.random_faults(place, max(120 * factor, 5))
+    told = ", ".join(f"{count} {reason}" for reason, count in outcome.told.most_common())
+    print(
+        f"  {outcome.hangs} hangs, {outcome.truncated} silent truncations, {outcome.disabled} "
+        f"credentials disabled, {outcome.refreshes} refreshes on the same way\n  {told}"
+    )
+    bad = outcome.hangs + outcome.truncated + outcome.disabled
+    return not bad and outcome.told["end_turn"] > 0
+
+
+def restarts(place: Path, factor: float) -> bool:
+    """F12: 200 clients behind nginx; two hosts reload, lose a worker, stop and start in turn."""
+    outcome = replacing.replace_everything(place, clients=200, rounds=max(int(2 * factor), 1))
+    print(f"  {outcome.answered} requests, up to {outcome.in_flight} in flight, lost: ", end="")
+    print(", ".join(f"{count} {told}" for told, count in outcome.told.most_common()) or "none")
+    return not outcome.told and outcome.answered > 0
+
+
+def classes(place: Path, factor: float) -> bool:
+    """F7 to F17, one by one: the tests that bear these numbers."""
+    numbers = [f"f{number}" for number in range(7, 18)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k"]
+    command += [
+        " or ".join(f"test_{one}_" for one in numbers),
+        "-rA",
+        "--basetemp",
+        str(place / "t"),
+    ]
+    done = subprocess.run(
+        [*command, "tests/flows", "tests/soak"], capture_output=True, text=True, timeout=1200
+    )
+    for one in numbers:
+        lines = [line for line in done.stdout.splitlines() if f"test_{one}_" in line]
+        passed = sum(line.startswith("PASSED") for line in lines)
+        failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
+        print(f"  {one.upper()}: {passed} kept" + "".join(f"\n    {line}" for line in failed))
+        if failed or not passed:
+            return False
+    return done.returncode == 0
 
 
 RUNS: dict[str, Callable[[Path, float], bool]] = {
@@ -105,6 +142,8 @@ RUNS: dict[str, Callable[[Path, float], bool]] = {
     "many": many,
     "hog": hog,
     "faults": faults,
+    "restarts": restarts,
+    "classes": classes,
 }
 
 
