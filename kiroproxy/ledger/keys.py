@@ -170,16 +170,21 @@ def check_group(key: ClientKey, group: str) -> None:
         raise NotAllowed(f"Client key {key.title} may not use group {group}: it is for {allowed}.")
 
 
+def may_use(key: ClientKey, asked: str, served: str = "") -> bool:
+    """Whether the key is for a model, by the client's name for it or by Kiro's."""
+    if not key.models:
+        return True
+    matches = _globs(key.models)
+    return bool(matches(asked.lower()) or (served and matches(served.lower())))
+
+
 def check_model(key: ClientKey, asked: str, served: str = "") -> None:
     """Make sure of the model, by the client's name for it or by Kiro's.
 
     Raises:
         NotAllowed: the key is for other models.
     """
-    if not key.models:
-        return
-    matches = _globs(key.models)
-    if not (matches(asked.lower()) or (served and matches(served.lower()))):
+    if not may_use(key, asked, served):
         allowed = ", ".join(key.models)
         raise NotAllowed(f"Client key {key.title} may not use model {asked}: it is for {allowed}.")
 
