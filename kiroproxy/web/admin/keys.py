@@ -108,7 +108,7 @@ def edit_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
     """Change what a key may do; what is not named stays."""
     parts = services()
     before = parts.ledger.book.get(key_id)
-    after = parts.ledger.book.change(before.id, parse_settings(body))
+    after = parts.ledger.book.patch(before.id, body)
     old, new = _facts(before), _facts(after)
     changed = [name for name in new if old[name] != new[name]]
     note(
