@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,41 @@ def test_an_impossible_url_is_refused(url: str) -> None:
         Database(url).open()
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_by_any_name(scheme: str) -> None:
+    """Operators write URLs that name no driver; a server that is gone is soon given up."""
+    url = Database(f"{scheme}://me:secret@127.0.0.1:1/x")
+    with pytest.raises(DatabaseError) as told:
+        url.read(lambda connection: None)
+    assert "secret" not in str(told.value)
+    engine = url._engine
+    assert engine is None or engine.url.drivername == "postgresql+psycopg"
+
+
+def test_without_its_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == "psycopg"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'kiroproxy\[postgres\]'"):
+        Database("postgresql://127.0.0.1:1/x").read(lambda connection: None)
+
+
+def test_a_file_that_is_begun_anew_is_whole_at_once(path: Path) -> None:
+    """Nobody sees the tables without what `on_begun` puts into them."""
+    seen: list[int] = []
+
+    def fill(connection: Connection) -> None:
+        with closing(sqlite3.connect(path)) as other:
+            seen.append(other.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        move_mark(connection, "filled")
+
+    database = Database(path)
+    database.on_begun.append(fill)
+    database.open()
+    assert seen == [0]
+    assert Database(path).read(value) == 1
+
+
 def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:
     def fail(connection: Connection) -> None:
         move(connection)
@@ -153,6 +189,19 @@ def test_an_emptied_file_is_begun_anew(path: Path) -> None:
         Path(f"{path}{suffix}").unlink(missing_ok=True)
     database.write(move)
     assert database.read(value) == 1
+
+
+def test_a_corrupt_file_that_was_put_in_its_place_is_kept_aside(path: Path) -> None:
+    """Such as a bad copy that somebody brings back while the server runs."""
+    database = Database(path)
+    database.write(move)
+    bad = path.with_name("bad")
+    bad.write_bytes(b"no database " * 1000)
+    bad.rename(path)
+    database.write(move)
+    assert database.read(value) == 1
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+    assert any("damaged" in one for one in database.problems())
 
 
 @pytest.mark.parametrize("known", [True, False])
