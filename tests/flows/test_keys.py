@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,9 @@ CHAT = {"model": "claude-sonnet-4-5", "messages": [{"role": "user", "content": "
 class Place:
     """A server, and the database behind it seen from outside."""
 
-    def __init__(self, proxy: Proxy, path: Path) -> None:
+    def __init__(self, proxy: Proxy, url: str) -> None:
         self.proxy = proxy
-        self.database = Database(f"sqlite:///{path}")
+        self.database = Database(url)
         self.book = KeyBook(self.database)
         self.reader = UsageReader(self.database)
 
@@ -60,7 +60,7 @@ class Place:
 def serving(sim: Simulator, place: Path, credentials: Any = None, **config: Any) -> Iterator[Place]:
     given = {"adminApiKey": "sk-admin", "logLevel": "warn", "databasePath": str(place / "k.db")}
     with Proxy(place, given | config, credentials or [credential()], upstream=sim.url) as proxy:
-        yield Place(proxy, place / "k.db")
+        yield Place(proxy, config.get("databaseUrl", f"sqlite:///{place / 'k.db'}"))
 
 
 # ---- who may -------------------------------------------------------------------------------
@@ -133,6 +133,36 @@ def test_an_ill_database_fails_no_request(sim: Simulator, tmp_path: Path) -> Non
             locked.close()
         time.sleep(6)
         assert len(place.rows()) == 11, "written later, nothing lost and nothing twice"
+
+
+def test_all_of_it_on_postgresql(sim: Simulator, tmp_path: Path, postgres_url: str) -> None:
+    """Two workers share it; while somebody locks it, requests go on and nothing is lost."""
+    with serving(sim, tmp_path, databaseUrl=postgres_url) as place:
+        secret = place.key("agent", limits={"requests_per_minute": 99}, budgets={"day_soft": 0.01})
+        time.sleep(SEEN_S)
+        assert {place.send(secret).status_code for _ in range(6)} == {200}
+        assert len(place.rows()) == 6
+        own = requests.get(f"{place.proxy.url}/v1/me", headers={"x-api-key": secret}, timeout=10)
+        assert own.json()["usage"]["today"]["requests"] == 6
+        with place.database._opened().connect() as locking, locking.begin():
+            for table in ("usage", "marks"):
+                locking.exec_driver_sql(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            began = time.monotonic()
+            for _ in range(4):
+                assert {place.send(secret).status_code for _ in range(5)} == {200}
+                time.sleep(0.5)
+            assert time.monotonic() - began < 10
+        assert len(place.rows()) == 26
+        place.book.change("agent", {"disabled": True})
+        time.sleep(SEEN_S)
+        assert {place.send(secret).status_code for _ in range(6)} == {401}, "in both workers"
+        assert not (tmp_path / "k.db").exists() or not sqlite_tables(tmp_path / "k.db")
+
+
+def sqlite_tables(path: Path) -> set[str]:
+    """What lies in the file that is used where no URL is given, but for groups."""
+    with closing(sqlite3.connect(path)) as db:
+        return {name for (name,) in db.execute("SELECT name FROM sqlite_master")} - {"groups"}
 
 
 # ---- limits --------------------------------------------------------------------------------
