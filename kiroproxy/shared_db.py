@@ -79,24 +79,28 @@ class SharedDatabase:
         if self._pid != os.getpid():
             self._after_fork()
         began = time.monotonic()
-        patience = HURRIED_LIMIT_S if began < self._hurry_until else BUSY_LIMIT_S
-        while True:
-            try:
-                with self._lock:  # never held across a pause
+        # One of a process's requests asks at a time, the others stand in line behind it: if all
+        # asked, some would never be lucky, and pass as if nothing were limited.
+        with self._lock:
+            asked_at = time.monotonic()
+            patience = BUSY_LIMIT_S
+            if asked_at < self._hurry_until:
+                asked_at, patience = began, HURRIED_LIMIT_S  # the line has waited in vain, too
+            while True:
+                try:
                     return self._attempt(work)
-            except (sqlite3.Error, OSError) as error:
-                if not is_busy(error):
-                    self.faults += 1
-                    self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
-                    with self._lock:
+                except (sqlite3.Error, OSError) as error:
+                    if not is_busy(error):
+                        self.faults += 1
+                        self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
                         self._drop()
                         self._broke(error)
+                        return default
+                if (now := time.monotonic()) > asked_at + patience:
+                    self._hurry_until = now + HURRY_S
+                    self.faults += 1
                     return default
-            if (now := time.monotonic()) > began + patience:
-                self._hurry_until = now + HURRY_S
-                self.faults += 1
-                return default
-            time.sleep(BUSY_PAUSE_S)
+                time.sleep(BUSY_PAUSE_S)
 
     def _attempt(self, work: Work[T]) -> T:
         if self._connection is None:
