@@ -147,7 +147,7 @@ class Database:
     def _translated(self, error: BaseException | None, tried: Identity | None) -> DatabaseError:
         """The same in our words; a file that is damaged or gone is replaced at the next attempt.
 
-        `tried` is the file that it was about.
+        `tried` is the file at the beginning of the attempt.
         """
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         reason = REASONS.get(code, "unusable")
@@ -224,7 +224,7 @@ class Database:
         self._engine = None
         with self._lock(self.path, 5):
             now = _identity(self.path)
-            if now is None or now != damaged:
+            if now is None or damaged not in (None, now):
                 return
             if time.monotonic() < self._next_aside_at:
                 return  # a disk that ruins every new file shall not be filled with them
