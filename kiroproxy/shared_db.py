@@ -23,7 +23,12 @@ BUSY_PAUSE_S: Final = 0.0005
 REOPEN_S: Final = 1.0
 """So long a database that broke is left alone."""
 
+SETTLED_NS: Final = 100_000_000
+"""A file's time moves in steps of milliseconds: one so young may hide another change."""
+
 T = TypeVar("T")
+Stamp = tuple[tuple[int, int, int], ...]
+"""Inode, size and time of a database's file, and of its log."""
 Work = Callable[[sqlite3.Connection], T]
 
 
@@ -43,6 +48,23 @@ def is_busy(error: Exception) -> bool:
     """Whether another connection holds the lock: worth another try."""
     code = getattr(error, "sqlite_errorcode", 0) or 0
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def stamp_of(path: Path | None) -> Stamp | None:
+    """What changes when a SQLite file is written; None if that cannot be told, or not yet."""
+    if path is None:
+        return None
+    found = []
+    for one in (path, Path(f"{path}-wal")):
+        try:
+            status = one.stat()
+        except OSError:
+            found.append((0, 0, 0))
+            continue
+        if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
+            return None
+        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 class SharedDatabase:

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
-from kiroproxy.shared_db import is_busy
+from kiroproxy.shared_db import Stamp, is_busy, stamp_of
 
 T = TypeVar("T")
 
@@ -163,6 +163,7 @@ class GroupBook:
         self._in_thread = in_thread
         self._groups: dict[str, Group] = {}
         self._checked_at = -SNAPSHOT_AGE_S
+        self._read_at: Stamp | None = None
         self._watcher = 0
         self._reachable = True
         self._tested_at = -REACHABLE_AGE_S
@@ -176,12 +177,17 @@ class GroupBook:
         given = self._given()
         return {one.name: one for one in given} | self._groups if given else self._groups
 
-    def refresh(self) -> None:
-        """Read the groups now."""
+    def refresh(self, *, if_written: bool = False) -> None:
+        """Read the groups now, or only if the file was written since they were read."""
         self._checked_at = time.monotonic()
+        stamp = self._in_thread(lambda: stamp_of(self.path))
+        if if_written and stamp is not None and stamp == self._read_at:
+            return
+        self._read_at = None
         if self.path.exists():
             with contextlib.suppress(sqlite3.Error, ValueError, InvalidRequest):
                 found = self._do(_read, 0.0 if self._groups else BUSY_LIMIT_S)
+                self._read_at = stamp
                 if found != self._groups:
                     self._groups = found
                     self.changes += 1
@@ -197,7 +203,7 @@ class GroupBook:
         def work() -> None:
             while True:
                 time.sleep(LOOK_EVERY_S)
-                self.refresh()
+                self.refresh(if_written=True)
 
         threading.Thread(target=work, name="groups", daemon=True).start()
 
