@@ -13,7 +13,7 @@ from pathlib import Path
 
 from kiroproxy.credentials import failpoints
 from tests.soak import restarts as replacing
-from tests.soak import rotation, serving
+from tests.soak import database, rotation, serving
 
 
 def rounds(place: Path, factor: float) -> bool:
@@ -133,6 +133,14 @@ def classes(place: Path, factor: float) -> bool:
     return done.returncode == 0
 
 
+def outages(place: Path, factor: float) -> bool:
+    """The database locked, deleted, corrupt, its disk full, 30 s each: no request notices."""
+    found = database.outages(place, seconds=max(30 * factor, 2))
+    for name, outcome in found.items():
+        print(f"  {name}: {outcome.describe()}")
+    return all(outcome.survived for outcome in found.values())
+
+
 RUNS: dict[str, Callable[[Path, float], bool]] = {
     "rounds": rounds,
     "kills": kills,
@@ -144,6 +152,7 @@ RUNS: dict[str, Callable[[Path, float], bool]] = {
     "faults": faults,
     "restarts": restarts,
     "classes": classes,
+    "outages": outages,
 }
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak import serving
+from tests.soak import database, serving
 
 pytestmark = pytest.mark.flow
 
@@ -39,6 +39,13 @@ def test_no_fault_is_silent(tmp_path: Path) -> None:
     assert (outcome.hangs, outcome.truncated, outcome.disabled) == (0, 0, 0)
     assert outcome.told["end_turn"]
     assert outcome.refreshes
+
+
+def test_an_ill_database_fails_no_request(tmp_path: Path) -> None:
+    """Locked, deleted, corrupt, full; told by /readyz and metrics; rows written later (issue 7)."""
+    for name, outcome in database.outages(tmp_path, seconds=2).items():
+        assert outcome.survived, (name, outcome)
+        assert outcome.slowest_s < 1, name
 
 
 def test_slope() -> None:
