@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kiroproxy.credentials import failpoints
-from tests.soak import restarts as replacing
 from tests.soak import database, rotation, serving
+from tests.soak import restarts as replacing
 
 
 def rounds(place: Path, factor: float) -> bool:
