@@ -309,7 +309,7 @@ def random_faults(place: Path, seconds: float, seed: int = 1) -> Faults:
             with ThreadPoolExecutor(12) as threads:
                 while time.monotonic() < until:
                     way.suffer(*(fault() for _ in range(60)))
-                    auth.suffer(Fault(chance.choice(LOST), after=None))
+                    auth.suffer(*[Fault(chance.choice(LOST), after=None)] * (chance.random() < 0.2))
                     list(threads.map(ask, [n % 2 == 0 for n in range(48)]))
             way.suffer()
             auth.suffer()
