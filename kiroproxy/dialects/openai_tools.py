@@ -39,6 +39,8 @@ class Toolset(msgspec.Struct):
     offered: dict[str, Offered] = msgspec.field(default_factory=dict)
     """Neutral name → the client's tool."""
     web_search: bool = False
+    left_out: set[str] = msgspec.field(default_factory=set)
+    """Types of the tools that run on OpenAI's servers, and here nowhere."""
     _names: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
     def add(self, specification: Mapping[str, Any], where: str, namespace: str = "") -> None:
@@ -47,7 +49,9 @@ class Toolset(msgspec.Struct):
         Raises:
             InvalidRequest: it has no name.
         """
-        kind = specification.get("type", "function")
+        kind: Any = specification.get("type") or "function"
+        if kind == "custom" and "input_schema" in specification:
+            kind = "function"  # as Anthropic's API calls it
         if kind == "namespace":
             self._add_namespace(specification, where)
         elif kind in ("function", "custom"):
@@ -57,14 +61,21 @@ class Toolset(msgspec.Struct):
             self._add_one(inner, kind, where, namespace)
         elif isinstance(kind, str) and kind.startswith(SEARCH):
             self.web_search = True
+        else:
+            self.left_out.add(str(kind))
 
     def _add_namespace(self, specification: Mapping[str, Any], where: str) -> None:
         name = text_field(specification, "name", where)
         inner = specification.get("tools")
+        before = len(self.tools)
         for index, tool in enumerate(inner if isinstance(inner, list) else ()):
             if not isinstance(tool, dict):
                 raise invalid(f"{where}.tools[{index}]", "expected an object", "invalid_type")
             self.add(tool, f"{where}.tools[{index}]", name)
+        about = specification.get("description")
+        if isinstance(about, str) and about.strip() and len(self.tools) > before:
+            first = self.tools[before]
+            first.description = f"{first.description}\n\nOf all tools of {name}: {about}".strip()
 
     def _add_one(
         self,
@@ -88,7 +99,8 @@ class Toolset(msgspec.Struct):
         if kind == "custom":
             self.tools.append(Tool(neutral, words + _grammar(inner.get("format")), CUSTOM_SCHEMA))
         else:
-            self.tools.append(Tool(neutral, words, inner.get("parameters")))
+            schema = inner.get("parameters", inner.get("input_schema"))
+            self.tools.append(Tool(neutral, words, schema))
 
     def neutral(self, name: str, namespace: str = "") -> str:
         """The neutral name of a client's tool, whether it is offered or not."""
@@ -140,8 +152,10 @@ def _grammar(wanted: Any) -> str:
 MODES: Mapping[str, Literal["auto", "any", "none"]] = {
     "auto": "auto",
     "required": "any",
+    "any": "any",
     "none": "none",
 }
+"""`any` is Anthropic's word, which some clients say to every API."""
 
 
 def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice:
@@ -160,6 +174,8 @@ def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice
             raise invalid("tool_choice.tools", "expected a list of tools", "invalid_type")
         tools.keep(wanted)
         choice = inner.get("mode", "auto")
+    if isinstance(choice, dict) and (choice.get("type") in MODES or _left_out(choice, tools)):
+        choice = MODES.get(str(choice["type"]), "auto")  # what nobody here can run is not forced
     if isinstance(choice, dict):
         return ToolChoice("tool", _chosen(choice, tools), parallel)
     kind = MODES.get(choice) if isinstance(choice, str) else None
@@ -168,6 +184,12 @@ def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice
     if kind == "none":
         tools.web_search = False
     return ToolChoice(kind, parallel=parallel)
+
+
+def _left_out(choice: Mapping[str, Any], tools: Toolset) -> bool:
+    """Whether it is a tool of OpenAI's servers; later versions of one have its name in front."""
+    kind = choice.get("type")
+    return bool(kind) and any(one.startswith(str(kind)) for one in tools.left_out)
 
 
 def _chosen(choice: Mapping[str, Any], tools: Toolset) -> str:

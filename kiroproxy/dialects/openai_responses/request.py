@@ -26,6 +26,7 @@ from kiroproxy.dialects.openai_common import (
     arguments_of,
     invalid,
     json_schema_of,
+    output_parts,
     parts,
     text_field,
     thinking_of,
@@ -106,6 +107,7 @@ def translate(
         stream=bool(loaded["stream"]),
         json_schema=json_schema_of(_format(wanted), "text.format"),
         web_search=tools.web_search,
+        left_out=bool(tools.left_out),
     )
     include = frozenset(one for one in loaded["include"] or () if isinstance(one, str))
     return ResponsesRequest(conversation, tools.offered, _echo(loaded), include, items)
@@ -228,7 +230,7 @@ def _turn(item: Item, where: str, tools: Toolset) -> Message | None:
     if read is not None:
         return read(item, where, tools)
     role = "assistant" if kind.endswith("_call") else "user"
-    return Message(role, [unknown(item)])  # type: ignore[arg-type] # one of two literals
+    return Message(role, [*unknown(item)])  # type: ignore[arg-type] # one of two literals
 
 
 ROLES: Mapping[str, Any] = {
@@ -261,7 +263,7 @@ def _namespace(item: Item) -> str:
 
 
 def _output(item: Item, where: str, tools: Toolset) -> Message:
-    content = parts(item.get("output"), f"{where}.output")
+    content = output_parts(item.get("output"), f"{where}.output")
     failed = item.get("status") == "incomplete"
     return Message("user", [ToolResult(text_field(item, "call_id", where), content, failed)])
 
@@ -288,7 +290,9 @@ def _reasoning(item: Item, where: str, tools: Toolset) -> Message | None:
 def _search(item: Item, where: str, tools: Toolset) -> Message:
     action = item.get("action")
     query = action.get("query") if isinstance(action, dict) else None
-    return Message("assistant", [Text(f"[Searched the web for: {query or ''}]")])
+    if not isinstance(query, str) or not isinstance(action, dict) or action.get("sources"):
+        return Message("assistant", [*unknown({"type": item["type"], "action": action})])
+    return Message("assistant", [Text(f"[Searched the web for: {query}]")])
 
 
 def _nothing(item: Item, where: str, tools: Toolset) -> None:
