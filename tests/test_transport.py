@@ -723,6 +723,24 @@ def test_read_all_gives_what_it_has(transport: Transport, steps: list[Any], want
         exchange.close()
 
 
+@pytest.mark.parametrize(
+    ("body", "encoding", "wanted"),
+    [
+        (gzip.compress(b"x" * 2000), "gzip", b"x" * 100),
+        (zlib.compress(b"hi"), "deflate", b"hi"),
+        (b"hi", "gzip", b"hi"),
+    ],
+)
+def test_read_all_decodes_what_a_gateway_has_compressed(
+    transport: Transport, body: bytes, encoding: str, wanted: bytes
+) -> None:
+    """What Kiro says decides on its credential, also where nobody asked for compression."""
+    with Wire([[answer(body, f"Content-Encoding: {encoding}")]]) as wire:
+        exchange = send(transport, wire.url)
+        assert exchange.read_all(100, 2) == wanted
+        exchange.close()
+
+
 def test_read_all_has_one_deadline(transport: Transport) -> None:
     with Wire([[CHUNKED, *[0.05, b"1\r\nx\r\n"] * 60]]) as wire:
         exchange = send(transport, wire.url)

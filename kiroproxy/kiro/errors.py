@@ -159,7 +159,8 @@ def error_from_response(status: int, headers: Mapping[str, str], body: bytes) ->
     value = lenient_json(body)
     nested = value.get("error")
     reason = value.get("reason") or (nested.get("reason") if isinstance(nested, dict) else None)
-    kind = str(value.get("__type") or value.get("code") or "")
+    named = headers.get("x-amzn-errortype", "").partition(":")[0]  # as AWS's REST services do
+    kind = str(value.get("__type") or value.get("code") or named)
     make = _decide(str(reason or ""), body.decode(errors="replace"), kind)
     if make is None:
         make = STATUSES.get(status) or (_fault if status >= 500 else None)

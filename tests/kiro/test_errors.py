@@ -158,6 +158,16 @@ def test_any_body_is_an_error_of_ours(status: int, data: bytes) -> None:
     assert isinstance(error_from_response(status, {}, data), e.KiroProxyError)
 
 
+def test_the_type_may_stand_in_a_header() -> None:
+    """As AWS's REST services write it; the body's own goes first."""
+    headers = {"x-amzn-errortype": "ThrottlingException:http://internal.amazon.com/coral/"}
+    assert isinstance(
+        error_from_response(400, headers, b'{"message": "Rate exceeded"}'), e.Throttled
+    )
+    told = error_from_response(400, headers, b'{"__type": "AccessDeniedException"}')
+    assert isinstance(told, e.AccessDenied)
+
+
 def test_what_else_is_known_of_a_refusal() -> None:
     """Protocol notes 8: how long an account rests depends on it."""
     daily = error_from_response(429, {}, b'{"message": "x", "reason": "DAILY_REQUEST_COUNT"}')
