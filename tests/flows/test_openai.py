@@ -469,3 +469,44 @@ def test_s1_models(client: openai.OpenAI) -> None:
     assert {"claude-sonnet-4-5-20250929", "claude-sonnet-4.5"} <= {model.id for model in models}
     assert models[0].object == "model"
     assert client.models.retrieve("claude-sonnet-4-5").owned_by == "anthropic"
+
+
+# ---- Cursor ----------------------------------------------------------------------------------
+
+
+def test_a_responses_request_where_chat_completions_are_read(
+    sim: Simulator, client: openai.OpenAI
+) -> None:
+    """Cursor sends the one to the path of the other, and reads the other's answer."""
+    sim.script({"steps": [{"text": "Hi. "}, CALL, *TRAILERS]}, times=2)
+    items = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+        {"type": "function_call", "call_id": "c\nx", "name": "get_weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c\nx", "output": "cold"},
+    ]
+    sent: Any = {"model": MODEL, "input": items, "tools": [FLAT], "max_output_tokens": 999}
+    whole: Any = client.post("/chat/completions", body=sent, cast_to=object)
+    [choice] = whole["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hi. ", "tool_calls")
+    [call] = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == CALL["tool"]["input"]
+    results = current(sim)["userInputMessageContext"]["toolResults"]
+    assert results[0]["content"] == [{"text": "cold"}]
+    assert "Be brief." in str(upstream(sim)["history"])
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    with client.chat.completions.with_streaming_response.create(
+        messages=openai.omit,  # type: ignore[arg-type]
+        model=MODEL,
+        extra_body=sent | options,
+    ) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+    last = json.loads(lines[-2].removeprefix("data: "))
+    assert last["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"]
+
+
+def test_neither_messages_nor_input(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/chat/completions", body={"model": MODEL}, cast_to=object)
+    assert caught.value.param == "messages"
