@@ -174,7 +174,7 @@ def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice
             raise invalid("tool_choice.tools", "expected a list of tools", "invalid_type")
         tools.keep(wanted)
         choice = inner.get("mode", "auto")
-    if isinstance(choice, dict) and (choice.get("type") in MODES or _left_out(choice, tools)):
+    if isinstance(choice, dict) and (str(choice.get("type")) in MODES or _left_out(choice, tools)):
         choice = MODES.get(str(choice["type"]), "auto")  # what nobody here can run is not forced
     if isinstance(choice, dict):
         return ToolChoice("tool", _chosen(choice, tools), parallel)

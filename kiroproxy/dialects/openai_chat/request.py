@@ -208,7 +208,7 @@ def _blocks(content: Any, where: str) -> list[Block]:
         return [*parts(content, where)]
     blocks: list[Block] = []
     for index, part in enumerate(content):
-        if isinstance(part, dict) and part.get("type") in FOREIGN:
+        if isinstance(part, dict) and str(part.get("type")) in FOREIGN:
             blocks += anthropic_block(part, f"{where}[{index}]")
         else:
             blocks += parts([part], where, index)
