@@ -1,6 +1,7 @@
 """Tools of the OpenAI APIs ⇄ neutral ones: functions, custom tools, namespaces (pure).
 
-Kiro knows functions only. A custom tool, whose input is free text, becomes a function with one
+Kiro knows functions only. A tool that OpenAI's models know and the client runs is one of
+`openai_client_tools`. A custom tool, whose input is free text, becomes a function with one
 string; a tool of a namespace gets a name of its own. `Offered` leads back.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from kiroproxy.conversation import Tool, ToolChoice
+from kiroproxy.dialects.openai_client_tools import CLIENT_TOOLS, runs_at_the_client
 from kiroproxy.dialects.openai_common import invalid, text_field
 
 CUSTOM_KEY = "input"
@@ -28,7 +30,7 @@ class Offered(msgspec.Struct, frozen=True):
     """A tool as the client knows it."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: Literal["function", "custom", "local_shell", "shell", "apply_patch"] = "function"
     namespace: str = ""
 
 
@@ -61,6 +63,10 @@ class Toolset(msgspec.Struct):
             self._add_one(inner, kind, where, namespace)
         elif isinstance(kind, str) and kind.startswith(SEARCH):
             self.web_search = True
+        elif runs_at_the_client(specification):
+            tool = CLIENT_TOOLS[kind]
+            inner = {"name": kind, "description": tool.description, "parameters": tool.schema}
+            self._add_one(inner, kind, where, "")
         else:
             self.left_out.add(str(kind))
 
@@ -80,7 +86,7 @@ class Toolset(msgspec.Struct):
     def _add_one(
         self,
         inner: Mapping[str, Any],
-        kind: Literal["function", "custom"],
+        kind: Literal["function", "custom", "local_shell", "shell", "apply_patch"],
         where: str,
         namespace: str,
     ) -> None:
@@ -115,7 +121,7 @@ class Toolset(msgspec.Struct):
             tool = one if isinstance(one, dict) else {}
             kind = tool.get("type")
             inner = tool.get(str(kind), tool)
-            names.add((inner if isinstance(inner, dict) else tool).get("name"))
+            names.add(str((inner if isinstance(inner, dict) else tool).get("name") or kind))
             search = search or str(kind).startswith(SEARCH)
         self.web_search = self.web_search and search
 
@@ -199,6 +205,8 @@ def _chosen(choice: Mapping[str, Any], tools: Toolset) -> str:
         return SEARCH
     inner = choice.get(str(kind), choice)
     name = inner.get("name") if isinstance(inner, dict) else None
+    if str(kind) in CLIENT_TOOLS:
+        name = kind
     namespace = choice.get("namespace")
     if isinstance(name, str):
         neutral = tools.neutral(name, namespace if isinstance(namespace, str) else "")

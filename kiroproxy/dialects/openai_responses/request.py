@@ -4,6 +4,7 @@ The conversation is a list of items; those of earlier responses, which the clien
 again, are handed in.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from kiroproxy.conversation import (
     ToolUse,
 )
 from kiroproxy.dialects.anthropic.stream import OUR_SIGNATURE
+from kiroproxy.dialects.openai_client_tools import CLIENT_TOOLS, written_input
 from kiroproxy.dialects.openai_common import (
     arguments_of,
     invalid,
@@ -257,6 +259,22 @@ def _call(item: Item, where: str, tools: Toolset) -> Message:
     return Message("assistant", [ToolUse(id_, tools.neutral(name, _namespace(item)), value)])
 
 
+def _client_call(item: Item, where: str, tools: Toolset) -> Message:
+    kind = item["type"].removesuffix("_call")
+    value = written_input(kind, item)
+    id_ = text_field(item, "call_id", where)
+    return Message("assistant", [ToolUse(id_, tools.neutral(kind), value)])
+
+
+def _client_output(item: Item, where: str, tools: Toolset) -> Message:
+    """Its output is text, or what became of each command."""
+    id_ = text_field(item, "call_id" if item.get("call_id") is not None else "id", where)
+    output = item.get("output")
+    shown = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    failed = item.get("status") in ("failed", "incomplete")
+    return Message("user", [ToolResult(id_, [Text(shown)] if output else [], failed)])
+
+
 def _namespace(item: Item) -> str:
     namespace = item.get("namespace")
     return namespace if isinstance(namespace, str) else ""
@@ -307,5 +325,7 @@ _ITEMS: Mapping[str, Callable[[Item, str, Toolset], Message | None]] = {
     "custom_tool_call_output": _output,
     "reasoning": _reasoning,
     "web_search_call": _search,
+    **{f"{kind}_call": _client_call for kind in CLIENT_TOOLS},
+    **{f"{kind}_call_output": _client_output for kind in CLIENT_TOOLS},
     "additional_tools": _nothing,
 }
