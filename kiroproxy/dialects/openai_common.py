@@ -212,7 +212,7 @@ def unknown(value: Mapping[str, Any]) -> list[Part]:
 
 _IMAGE_DATA = re.compile(
     r"(?:data:image/[\w.+-]+;base64,)?"
-    r"((?:iVBORw0KGgo|/9j/|R0lGOD[dl]h|UklGR[A-Za-z0-9+/]{6}XRUJQ)[A-Za-z0-9+/\s]{8,}=*\s*\Z)"
+    r"((?:iVBORw0KGgo|/9j/|R0lGOD[dl]h|UklGR[A-Za-z0-9+/]{6}XRUJQ)[A-Za-z0-9+/\s]{8,}+=*+\s*+\Z)"
 )
 """Base64 of a PNG, JPEG, GIF or WebP, by how it begins."""
 

@@ -129,7 +129,7 @@ class Reply:
             if self.done:
                 break
             if type(event) is kiro.AssistantResponse:
-                if self._metering is not None:
+                if self._metering is not None and event.content:
                     self._go_on()
                 if self._calls:
                     self._held.append(event)

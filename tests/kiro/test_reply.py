@@ -198,6 +198,8 @@ def test_an_answer_that_goes_on_behind_its_trailers_is_waited_for() -> None:
     assert reply.settle_s == 5.0
     reply.feed([METERING])
     assert reply.settle_s == 0.25
+    reply.feed([text("")])
+    assert reply.settle_s == 0.25, "nothing is no more of it"
 
 
 @pytest.mark.parametrize(
