@@ -55,20 +55,21 @@ def translate(loaded: Mapping[str, Any]) -> Conversation:
     given = loaded["tools"] or ()
     tools = [tool for i, t in enumerate(given) if (tool := _tool(t, i))]
     searching = sum(map(is_web_search, given))
+    choice = _tool_choice(loaded["tool_choice"], tools, given)
     output = loaded["output_config"] or {}
     return Conversation(
         model=loaded["model"],
         messages=messages,
         system=_system(loaded["system"] or ""),
         tools=tools,
-        tool_choice=_tool_choice(loaded["tool_choice"], tools, given),
+        tool_choice=choice,
         thinking=_thinking(loaded["thinking"], output),
         max_tokens=loaded.get("max_tokens", 0),
         stop_sequences=loaded.get("stop_sequences") or [],
         stream=bool(loaded.get("stream")),
         session=session_of(loaded["metadata"]),
         json_schema=_json_schema(output.get("format") or loaded["output_format"]),
-        web_search=searching > 0,
+        web_search=searching > 0 and choice.kind != "none",
         left_out=len(tools) + searching < len(given),
     )
 

@@ -487,3 +487,9 @@ def test_what_nobody_here_can_run_is_not_forced(kind: str) -> None:
     own = {"name": "s", "input_schema": {}}
     assert translated(tools=[own], tool_choice=choice).tool_choice.name == "s"
     assert not translated(tools=[own]).left_out
+
+
+def test_none_means_no_search_either() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    assert translated(tools=[search]).web_search
+    assert not translated(tools=[search], tool_choice={"type": "none"}).web_search
