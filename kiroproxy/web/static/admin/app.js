@@ -1,12 +1,11 @@
 // The shell: sign-in, navigation, theme, language; the screens do the rest.
 
 import { get, key, whenSignedOut, ApiError } from "./api.js";
-import { h, icon, put } from "./dom.js";
+import { h, icon, put, root } from "./dom.js";
 import { field, form, failure, loading } from "./ui.js";
 import { language, loadWords, setLanguage, t } from "./words.js";
 
 const html = document.documentElement;
-const root = html.dataset.root;
 const app = document.getElementById("app");
 
 const SCREENS = [

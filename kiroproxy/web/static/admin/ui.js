@@ -97,6 +97,9 @@ export function badge(kind, text, name) {
   return h(`span.state.state-${kind}`, {}, icon(name), h("span", {}, text));
 }
 
+/** An HTTP status: shape, colour and number. */
+export const statusBadge = (one) => (one.status < 400 ? badge("ok", String(one.status), "check-circle-fill") : one.status === 429 ? badge("warn", "429", "hourglass-split") : badge("bad", String(one.status), "x-circle-fill"));
+
 /** A headline with what can be done beside it. */
 export function heading(title, ...actions) {
   return h("div.heading", {}, h("h1", { tabindex: -1 }, title), h("div.actions", {}, actions));
@@ -198,10 +201,24 @@ export function dialog(title, content, options = {}) {
       h("div.dialog-body", {}, content(close)));
     box.addEventListener("close", () => { rescueNotices(box); box.remove(); options.onclose?.(); resolve(result); });
     box.addEventListener("click", (event) => { if (event.target === box && !options.stay) close(); });
+    const opener = placeOf(document.activeElement);
+    box.addEventListener("close", () => setTimeout(() => giveBack(opener)));
     document.body.append(box);
     box.showModal();
     box.querySelector(".dialog-body :is(input, select, textarea):not(:disabled)")?.focus(); // rather than "Close"
   });
+}
+
+/** Where the focus is, in words that hold when a list is drawn anew meanwhile. */
+const placeOf = (element) => ({ element, id: element?.id, row: element?.closest("[data-id]")?.dataset.id, label: element?.getAttribute?.("aria-label") || element?.textContent?.trim() });
+
+/** The browser gives the focus back to what opened a dialog; if that was drawn anew, we do. */
+function giveBack({ element, id, row, label }) {
+  if (document.activeElement !== document.body && document.activeElement?.isConnected) return;
+  if (element?.isConnected && element.checkVisibility()) return void element.focus();
+  const all = [...(row ? document.querySelector(`[data-id="${CSS.escape(row)}"]`) ?? document : document).querySelectorAll("button, a[href], input, select")];
+  const again = (id && document.getElementById(id)) || all.find((one) => (one.getAttribute("aria-label") || one.textContent.trim()) === label);
+  (again ?? document.querySelector("main h1"))?.focus();
 }
 
 function rescueNotices(box) {

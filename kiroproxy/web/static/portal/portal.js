@@ -2,6 +2,8 @@
 import { TEXTS } from "./texts.js";
 
 const REFRESH_MS = 15000;
+// where the proxy lies, as the browser sees it: a prefix of a reverse proxy is in it
+const SITE = new URL("../..", import.meta.url).href.replace(/\/$/, "");
 const MASKED = "••••••••";
 const byId = (id) => document.getElementById(id);
 let language = kept("language") || (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
@@ -53,7 +55,7 @@ let group = kept("group");
 
 async function ask() {
   const turn = ++latest;
-  const path = group ? `/${encodeURIComponent(group)}/v1/me` : "/v1/me";
+  const path = `${SITE}${group ? `/${encodeURIComponent(group)}` : ""}/v1/me`;
   let answer;
   try {
     answer = await fetch(path, { headers: { "x-api-key": key }, cache: "no-store" });
@@ -211,7 +213,7 @@ const SHELLS = {
 
 function lines(secret) {
   const prefix = told.group === "default" ? "" : `/${encodeURIComponent(told.group)}`;
-  const url = location.origin + prefix;
+  const url = SITE + prefix;
   const set = SHELLS[byId("shell").value];
   return {
     "Claude Code": [set("ANTHROPIC_BASE_URL", url), set("ANTHROPIC_AUTH_TOKEN", secret), "claude"],
