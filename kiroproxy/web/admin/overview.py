@@ -228,7 +228,7 @@ def _event(one: Overview, what: str, at: datetime) -> tuple[datetime, dict[str, 
     return at, entry
 
 
-def _pool_facts(seen: Sequence[Overview]) -> dict[str, int]:
+def _pool_facts(seen: Sequence[Overview]) -> dict[str, Any]:
     off = [one.credential.disabled_reason for one in seen if one.standing == "disabled"]
     exhausted = off.count(EXHAUSTED)
     others = Counter(reason or BY_HAND for reason in off if reason != EXHAUSTED)

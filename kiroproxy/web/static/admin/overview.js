@@ -149,7 +149,7 @@ function users({ users: all = [] }) {
   const most = Math.max(...all.map((one) => one.requests), 1);
   const name = (one) => one.name || (one.keyId ? t("deleted key {id}", { id: one.keyId }) : t("apiKey of config.json"));
   return card(t("Who uses it, last hour"), h("ul.list.users", {}, all.map((one) => h("li", {},
-    h("a", { id: `user-${one.keyId}`, href: `${root}/requests?key=${encodeURIComponent(one.keyId)}`, class: "who-used" }, name(one)),
+    h("a", { id: `user-${one.keyId}`, href: `${root}/requests?key=${encodeURIComponent(one.keyId)}`, class: "who-used", title: name(one) }, name(one)),
     bar(one.requests / most, tn(one.requests, "{n} request", "{n} requests")),
     h("span.when", {}, tn(one.requests, "{n} request", "{n} requests"), " · ", t("{n} credits", { n: number(one.credits) }), one.errors > 0 && [" · ", h("span.bad-text", {}, t("{n} failed", { n: number(one.errors) }))])))));
 }

@@ -89,7 +89,7 @@ function chart(series, sorted, { span, by, metric }, names) {
 function sumTable(totals, by, names) {
   const all = totals.reduce((sum, one) => { for (const key of ["requests", "errors", "input_tokens", "output_tokens", "credits"]) sum[key] = (sum[key] ?? 0) + (one[key] ?? 0); return sum; }, { whole: true });
   return table(t("Sums"), [
-    { title: { model: t("Model"), key_id: t("Key"), group: t("Group"), credential_id: t("Credential"), day: t("Day") }[by], cell: (one) => (one.whole ? h("strong", {}, t("All")) : named(one[by], by, names)) },
+    { title: { model: t("Model"), key_id: t("Key"), group: t("Group"), credential_id: t("Credential"), day: t("Day") }[by], class: "nowrap", cell: (one) => (one.whole ? h("strong", {}, t("All")) : named(one[by], by, names)) },
     { title: t("Requests"), class: "num", cell: (one) => number(one.requests) },
     { title: t("Success"), class: "num", cell: (one) => percent(one.requests ? (one.requests - one.errors) / one.requests : null) },
     { title: t("Input tokens"), class: "num", cell: (one) => compact(one.input_tokens) },

@@ -71,7 +71,8 @@ async function ask() {
     show();
     return;
   }
-  complain(body?.error?.message || say("strange", { status: answer.status }));
+  const known = `refused${answer.status}`;
+  complain(TEXTS[language][known] ? say(known) : body?.error?.message || say("strange", { status: answer.status }));
   if ([401, 403, 404].includes(answer.status)) {
     leave();
     byId(answer.status === 401 ? "key" : "group").focus();
@@ -131,7 +132,7 @@ function showFacts() {
         ["models", own.models.join(", ") || say("all")],
         ["expires", own.expires_at ? moment(own.expires_at) : say("never")],
       ];
-  rows.push(["group", told.group]);
+  rows.push(["groupNow", told.group]);
   if (told.pool) rows.push(["pool", say("poolUsable", told.pool)]);
   byId("facts").replaceChildren(
     ...rows.filter((row) => row[1]).flatMap(([name, value]) => [element("dt", say(name)), element("dd", value)]),
@@ -231,6 +232,8 @@ function lines(secret) {
       say("codexShell"),
       set("KIRO_KEY", secret),
     ],
+    Cursor: [say("cursorWhere"), `Base URL: ${url}/v1`, `API key: ${secret}`],
+    Cline: [say("clineWhere"), `Base URL: ${url}`, `API key: ${secret}`],
     "OpenAI SDK": [set("OPENAI_BASE_URL", `${url}/v1`), set("OPENAI_API_KEY", secret)],
     "Anthropic SDK": [set("ANTHROPIC_BASE_URL", url), set("ANTHROPIC_API_KEY", secret)],
   };
