@@ -256,11 +256,11 @@ async function apiKey(done) {
 
 async function byHand(done) {
   const groups = await groupNames();
+  const client = h("div.pairs", { hidden: true }, field("clientId", t("Client id")), field("clientSecret", t("Client secret"), { kind: "password" }));
   return dialog(t("Add by form"), (close) => form(t("Verify and add"), (box) => add(values(box), close, done),
-    field("authMethod", t("Kind"), { kind: "select", choices: [["social", t("Social (Google, GitHub)")], ["idc", t("IdC (Builder ID, Identity Center)")]] }),
+    field("authMethod", t("Kind"), { kind: "select", choices: [["social", t("Social (Google, GitHub)")], ["idc", t("IdC (Builder ID, Identity Center)")]], onchange: (event) => (client.hidden = event.target.value !== "idc") }),
     field("refreshToken", t("Refresh token"), { kind: "textarea", rows: 3, required: true }),
-    field("clientId", t("Client id"), { help: t("Needed for IdC.") }),
-    field("clientSecret", t("Client secret"), { kind: "password", help: t("Needed for IdC.") }),
+    client,
     h("details.mb-3", {}, h("summary", {}, t("More")),
       ["region", "authRegion", "apiRegion", "profileArn", "machineId", "email"].map((name) => field(name, name)),
       field("proxyUrl", "proxyUrl", { placeholder: "socks5h://…" }), field("proxyUsername", "proxyUsername"), field("proxyPassword", "proxyPassword", { kind: "password" }),

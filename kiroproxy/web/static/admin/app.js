@@ -7,6 +7,8 @@ import { language, loadWords, setLanguage, t } from "./words.js";
 
 const html = document.documentElement;
 const app = document.getElementById("app");
+// browsers look the icon up again when the address changes, and would resolve it anew
+document.querySelector("link[rel=icon]").href = `${root}/static/icon.svg`;
 
 const SCREENS = [
   ["", "speedometer2", "Overview", () => import("./overview.js")],

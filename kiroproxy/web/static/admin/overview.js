@@ -1,6 +1,6 @@
 // Is it serving, what is about to break, who is using it.
 
-import { get, post } from "./api.js";
+import { call, get, rows } from "./api.js";
 import { h, icon, put, root } from "./dom.js";
 import { parts, spark, sparks } from "./charts.js";
 import { everySecond, repeat } from "./poll.js";
@@ -14,19 +14,19 @@ const MINUTES = 60;
 
 export async function show(main, { signal, go }) {
   let drawn = "";
-  let known;
+  let seen;
   let offset = 0; // server's clock minus ours
   await repeat(async () => {
-    known = await get("/overview", { signal });
-    offset = new Date(known.time) - Date.now();
-    if (known.setupNeeded || drawn === "wizard") { // once begun, it stays until the operator goes on
+    seen = await get("/overview", { signal });
+    offset = new Date(seen.time) - Date.now();
+    if (seen.setupNeeded || drawn === "wizard") { // once begun, it stays until the operator goes on
       if (drawn !== "wizard") put(main, wizard(go, signal));
       drawn = "wizard";
       return;
     }
     const focused = main.contains(document.activeElement) && document.activeElement !== main ? document.activeElement.id : "";
     const unfolded = document.getElementById("problems")?.open;
-    draw(main, known, drawn !== "");
+    draw(main, seen, drawn !== "");
     if (unfolded && document.getElementById("problems")) document.getElementById("problems").open = true;
     drawn = "overview";
     if (focused) document.getElementById(focused)?.focus();
@@ -55,7 +55,7 @@ const HEROES = {
 
 function hero(seen) {
   const [kind, symbol, text] = HEROES[seen.state] ?? HEROES.degraded;
-  const problems = seen.problems.filter((one) => one !== seen.reason);
+  const problems = seen.problems.filter((one) => one !== seen.reason && !/ disabled: Manual$/.test(one)); // that was somebody's will
   return h(`section.card.hero${kind && "." + kind}`, { "aria-label": t("State"), "data-state": seen.state },
     h("div", {},
       h("div.figure", {}, icon(symbol), text()),
@@ -74,18 +74,18 @@ function figures(seen) {
   const busy = minutes.map((one) => one.inFlight);
   busy[busy.length - 1] = Math.max(all.inFlight, busy.at(-1)); // what runs now has not ended yet
   return h("div.cards.figures", {},
-    figure(t("Requests"), compact(traffic.requests), t("last hour; {n} a minute at most", { n: number(most("requests")) }),
+    figure(t("Requests"), compact(traffic.requests), traffic.requests ? t("last hour; {n} a minute at most", { n: number(most("requests")) }) : t("none in the last hour"),
       spark(minutes.map((one) => one.requests), t("Requests in each of the last 60 minutes, {n} at most", { n: most("requests") }))),
-    figure(t("Success"), percent(good), tn(traffic.errors, "{n} failed", "{n} failed"),
+    figure(t("Success"), percent(good), traffic.requests ? t("{n} failed", { n: number(traffic.errors) }) : "",
       spark(minutes.map((one) => one.errors), t("Failures in each of the last 60 minutes, {n} at most", { n: most("errors") }), { class: "hot", top: 4 })),
-    figure(t("Time to first token"), seconds(traffic.firstEventP50), t("median; 95 % within {time}", { time: seconds(traffic.firstEventP95) }),
+    figure(t("Time to first token"), seconds(traffic.firstEventP50), known(traffic.firstEventP95) ? t("median; 95 % within {time}", { time: seconds(traffic.firstEventP95) }) : "",
       sparks([{ values: minutes.map((one) => one.firstEventP95), class: "faint" }, { values: minutes.map((one) => one.firstEventP50 ?? one.firstEvent), class: "good" }],
         t("Time to the first token in each of the last 60 minutes: the median and, paler, 95 percent"))),
     figure(t("Streams in flight"), number(all.inFlight), t("of {n} places", { n: number(all.places) }),
       spark(busy, t("Requests in flight in each of the last 60 minutes, {n} at most", { n: number(Math.max(...busy)) }), { class: "calm", top: 1 })),
     figure(t("Credits left"), credits.known ? number(credits.left) : "–", creditsText(credits, all),
       credits.known && credits.limit ? parts([{ name: t("left"), value: credits.left, kind: "main" }, { name: t("used"), value: Math.max(credits.limit - credits.left, 0), kind: "none" }], t("{left} of {limit} credits left", { left: number(credits.left), limit: number(credits.limit) })) : null,
-      credits.known < all.total && button(t("Ask for balances"), askBalances, { icon: "arrow-clockwise" })));
+      asking.total ? h("span.muted.small", { "data-asking": "" }, h("span.spinner"), " ", askedText()) : credits.known < all.total && button(t("Ask for balances"), (box) => { box.dataset.asking = ""; return askBalances(); }, { icon: "arrow-clockwise" })));
 }
 
 /** A figure with its chart at the foot. */
@@ -93,12 +93,26 @@ function figure(title, value, text, chart, extra) {
   return h("section.card", {}, h("h2.card-title", {}, title), h("div.figure", {}, value), h("div.muted.small", {}, text), extra && h("div.mt-2", {}, extra), chart && h("div.foot", {}, chart));
 }
 
+const known = (value) => value !== null && value !== undefined;
 const seconds = (value) => milliseconds(value === null || value === undefined ? null : value * 1000);
+
+const asking = { n: 0, total: 0 }; // outlives that the cards are drawn anew
+
+const askedText = () => t("{n} of {total} done", asking);
 
 async function askBalances() {
   const { credentials } = await get("/credentials");
-  const done = await post("/credentials/bulk", { action: "balance", ids: credentials.slice(0, 1000).map((one) => one.id) });
-  notify(t("{succeeded} done, {failed} failed.", done), done.failed ? "warning" : "success");
+  const ids = credentials.slice(0, 1000).map((one) => one.id);
+  asking.total = ids.length;
+  const show = () => { for (const one of document.querySelectorAll("[data-asking]")) put(one, h("span.spinner"), " ", askedText()); };
+  try {
+    for await (const row of rows(await call("POST", "/credentials/bulk", { action: "balance", ids }, { accept: "application/x-ndjson" }))) {
+      if (row.type === "summary") notify(t("{succeeded} done, {failed} failed.", row), row.failed ? "warning" : "success", row.failed ? t("Under Credentials, choose them and ask for balances: each says why.") : "");
+      else { asking.n += 1; show(); }
+    }
+  } finally {
+    Object.assign(asking, { n: 0, total: 0 });
+  }
 }
 
 function creditsText(credits, all) {

@@ -23,7 +23,7 @@ const SAID = [
   said("is missing (authMethod is api_key)"), said("is missing (authMethod is idc)"), said("is missing, and so is kiroApiKey"),
   said("is missing; send it, or a file"), said("is neither JSON nor kiro-cli's database"), said("is not UTF-8"), said("is not an object"),
   said("there is no such field"), said("there is no such setting"), said("is needed for {action}"),
-  said("Missing data for required field"), said("Unknown field"), said("Not a valid string"), said("Not a valid integer"), said("Longer than maximum length {n}"),
+  said("Missing data for required field"), said("Unknown field"), said("Field may not be null"), said("Not a valid string"), said("Not a valid integer"), said("Longer than maximum length {n}"),
   said("is empty; delete the setting instead"), said("this is the masked value, not a secret"),
   said("it decides where tokens go: change it on the machine"), said("it names places on the machine: change it there"),
   said("The server would not start with that: {why}"), said("Somebody else is changing the configuration; try again."),

@@ -8,10 +8,11 @@ import { t } from "./words.js";
 
 /** A short message at the edge; errors stay until they are closed. */
 export function notify(text, kind = "success", detail = "") {
+  let before; // where the focus was, to give it back
   const box = h(`div.notice.notice-${kind}`, kind === "danger" ? { role: "alert" } : {},
     icon({ success: "check-circle-fill", danger: "x-circle-fill", warning: "exclamation-triangle-fill", info: "info-circle-fill" }[kind]),
     h("div.flex-grow-1", {}, h("div", {}, text), detail && h("div.small.muted", {}, detail)),
-    h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => box.remove() }, icon("x-lg")));
+    h("button.icon-button", { type: "button", "aria-label": t("Close"), onfocus: (event) => (before = placeOf(event.relatedTarget)), onclick: () => { box.remove(); if (before) giveBack(before); } }, icon("x-lg")));
   const place = document.getElementById("notices");
   const open = [...document.querySelectorAll("dialog[open]")].at(-1);
   if (open && !open.contains(place)) open.append(place); // outside of an open dialog nothing can be clicked
@@ -200,7 +201,11 @@ export function dialog(title, content, options = {}) {
         h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => close() }, icon("x-lg"))),
       h("div.dialog-body", {}, content(close)));
     box.addEventListener("close", () => { rescueNotices(box); box.remove(); options.onclose?.(); resolve(result); });
-    box.addEventListener("click", (event) => { if (event.target === box && !options.stay) close(); });
+    let touched = Boolean(options.stay); // a click beside it closes it, unless that would lose what was typed
+    let pressed = null; // where a click began: text that is marked may end beside the dialog
+    box.addEventListener("input", () => (touched = true));
+    box.addEventListener("pointerdown", (event) => (pressed = event.target));
+    box.addEventListener("click", (event) => { if (event.target === box && pressed === box && !touched) close(); });
     const opener = placeOf(document.activeElement);
     box.addEventListener("close", () => setTimeout(() => giveBack(opener)));
     document.body.append(box);
@@ -277,6 +282,8 @@ function place(list, opener) {
 function walk(event, list, close) {
   const all = [...list.querySelectorAll("button")];
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const edge = { Home: 0, End: -1 }[event.key];
+  if (edge !== undefined && !list.hidden) { event.preventDefault(); all.at(edge).focus(); }
   if (event.key === "Escape" && !list.hidden) { event.stopPropagation(); close(); }
   if (!step || list.hidden) return;
   event.preventDefault();

@@ -196,7 +196,7 @@ function showUsage() {
   const [top, body] = [document.createElement("thead"), document.createElement("tbody")];
   top.append(head);
   body.append(...rows);
-  byId("usage").replaceChildren(top, body);
+  byId("usage").replaceChildren(element("caption", say("usage"), "unseen"), top, body);
 }
 
 function column(name) {
