@@ -35,7 +35,7 @@ HEADERS = {
     "cache-control": "no-cache",  # files are asked for anew, and mostly unchanged (304)
 }
 ICONS = re.compile(
-    "activity|arrow-clockwise|arrow-repeat|box-arrow-right|check-circle-fill|chevron-right|"
+    "activity|braces|arrow-clockwise|arrow-repeat|box-arrow-right|check-circle-fill|chevron-right|"
     "circle-half|clipboard|cloud-arrow-up|diagram-3|download|exclamation-triangle-fill|gear|"
     "globe2|graph-up|grid|hourglass-split|info-circle-fill|key|lightning-charge-fill|list-ul|"
     "pause-fill|pencil|people-fill|play-fill|plug|plus-lg|search|shield-check|speedometer2|"

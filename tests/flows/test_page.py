@@ -495,7 +495,8 @@ def test_every_screen_is_fit_for_everybody(browser: Browser, office: Proxy, them
 
 
 TOO_WIDE = """() => [...document.querySelectorAll("main *")]
-  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest(".table-scroll, pre"))
+  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+  .filter((one) => !one.closest(".table-scroll, pre"))
   .map((one) => `${one.tagName} ${one.className}`).slice(0, 5)"""
 
 

@@ -1,7 +1,7 @@
 // Ways to add a credential: sign in, from this machine, paste or upload, API key, form.
 
 import { ApiError, call, get, post, remove, rows } from "./api.js";
-import { h, icon, put } from "./dom.js";
+import { h, icon, put, seldom } from "./dom.js";
 import { kindText } from "./phrases.js";
 import { refusalText, told } from "./said.js";
 import { badge, bar, button, copyButton, dialog, empty, field, form, loading, notify, table, values } from "./ui.js";
@@ -234,12 +234,16 @@ async function run(body, what, more, close, done) {
     put(list, table(t("Results"), columns(), seen));
   };
   draw();
+  let ended = false;
+  const soon = seldom(() => { if (!ended) draw(); });
   try {
     for await (const row of rows(await call("POST", "/credentials/import", withFields(what, more), { accept: "application/x-ndjson" }))) {
       if (row.type === "summary") put(state, t("{added} added, {duplicate} there already, {failed} failed.", row));
-      else { seen.push(row); draw(); }
+      else { seen.push(row); soon(); }
     }
   } finally {
+    ended = true;
+    put(list, table(t("Results"), columns(), seen));
     put(body, state, list, h("div.actions.mt-3", {}, button(t("Close"), () => close(), { kind: "primary" })));
     done();
   }

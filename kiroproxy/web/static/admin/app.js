@@ -1,6 +1,6 @@
 // The shell: sign-in, navigation, theme, language; the screens do the rest.
 
-import { get, key, whenSignedOut, ApiError } from "./api.js";
+import { get, key, site, whenSignedOut, ApiError } from "./api.js";
 import { h, icon, put, root } from "./dom.js";
 import { field, form, failure, loading } from "./ui.js";
 import { language, loadWords, setLanguage, t } from "./words.js";
@@ -72,6 +72,7 @@ function start() {
       h("nav", { "aria-label": t("Screens") }, links),
       h("div.side-foot", {},
         h("div.switches", {}, switches()),
+        h("a.icon-button.text.docs", { href: `${site}/api/admin/docs` }, icon("braces"), " ", t("Admin API")),
         h("button.icon-button.text", { type: "button", onclick: () => { key.forget(); signIn(); } }, icon("box-arrow-right"), " ", t("Sign out")),
         h("div.muted.small", {}, `${html.dataset.version}`))),
     main));

@@ -7,7 +7,7 @@ import { openDrawer, editDialog, testDialog } from "./drawer.js";
 import { calm, h, icon, put, root } from "./dom.js";
 import { kindText, reasonText, remedyOf } from "./phrases.js";
 import { everySecond, repeat } from "./poll.js";
-import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form, heading, menu, notify, values } from "./ui.js";
+import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form, heading, inUse, keepFocus, menu, notify, values } from "./ui.js";
 import { ago, countdown, dateTime, day, number, t, tn } from "./words.js";
 import { virtualRows } from "./virtual.js";
 
@@ -241,12 +241,12 @@ function cardView(context) {
     const cards = some.map((row) => {
       const mark = sign(row);
       const old = kept.get(row.id);
-      if (old && (old.mark === mark || old.element.contains(document.activeElement))) return old.element;
+      if (old && (old.mark === mark || inUse(old.element))) return old.element;
       const element = credentialCard(row, context);
       kept.set(row.id, { mark, element });
       return element;
     });
-    if (cards.length !== box.children.length || cards.some((one, index) => box.children[index] !== one)) box.replaceChildren(...cards);
+    if (cards.length !== box.children.length || cards.some((one, index) => box.children[index] !== one)) keepFocus(() => box.replaceChildren(...cards));
     if (rows.length > some.length) box.append(h("p.muted", {}, t("The first {n} of {all}: search, or look at them as a table.", { n: some.length, all: rows.length })));
   } };
 }

@@ -56,6 +56,12 @@ let last = 0;
 /** A fresh id, to tie labels to fields. */
 export const uid = (prefix = "f") => `${prefix}${++last}`;
 
+/** At most so often, but the last time for sure: many rows come in a second. */
+export function seldom(action, everyMs = 150) {
+  let timer = null;
+  return () => (timer ??= setTimeout(() => { timer = null; action(); }, everyMs));
+}
+
 /** Wait until typing pauses. */
 export function calm(action, pauseMs = 150) {
   let timer;

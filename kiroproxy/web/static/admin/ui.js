@@ -226,6 +226,19 @@ function giveBack({ element, id, row, label }) {
   (again ?? document.querySelector("main h1"))?.focus();
 }
 
+/** Draw something anew; what had the focus has it afterwards, if it is there again. */
+export function keepFocus(draw) {
+  const place = placeOf(document.activeElement);
+  draw();
+  giveBack(place);
+}
+
+/** Whether somebody is at work in an element, so that it must not be drawn anew. */
+export function inUse(element) {
+  const active = document.activeElement;
+  return element.contains(active) && (active.matches("input:not([type=checkbox]), select, textarea, [role=menuitem]"));
+}
+
 function rescueNotices(box) {
   const place = document.getElementById("notices");
   if (box.contains(place)) document.body.append(place);
