@@ -298,7 +298,7 @@ def minutes_of(totals: Sequence[Total], newest: Sequence[UsageRow]) -> list[dict
         _spread(minute, total, busy)
     return [
         {
-            "start": rows.time(datetime.fromtimestamp(minute * 60, UTC)),
+            "start": f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%M:%SZ}",
             "requests": total.requests if total else 0,
             "errors": total.errors if total else 0,
             "firstEvent": total.first_event_s if total else None,

@@ -37,8 +37,9 @@ const SAID = [
   said("the ledger cannot be read: {why}"), said("Kiro answered {status}."), said("Kiro failed to answer."), said("Kiro timed out."),
   said("Kiro refused the access token."), said("Kiro denied this account the call."), said("Kiro is limiting this account's requests."),
   said("The Kiro account is suspended."), said("The Kiro account's credits are used up."), said("The Kiro account has reached its daily limit."),
-  said("the refresh token is truncated: it has {n} characters, whole ones have {least} or more; {what}"),
-  said("disabled: {why}"), said("{why} until {time} UTC"), said("{why} (log in again)"), said("group {name} only"),
+  said("the refresh token is truncated: it has {n} characters, whole ones have {least} or more; copy the whole value from the file that holds it"),
+  said("the refresh token is truncated: it contains '...', so it is a display copy; copy the whole value from the file that holds it"),
+  said("disabled: {why}"), said("#{id} disabled: {why}"), said("{why} until {time} UTC"), said("{why} (log in again)"), said("group {name} only"),
   said("retry budget spent"), said("others wait"), said("the group's rate is reached"),
   said("Kiro has no capacity for this model right now."), said("This Kiro account does not have the model."),
 ];
@@ -81,7 +82,9 @@ function translation(sentence, depth) {
 /** What the server says of itself or a credential, in the operator's language; English if it is not known. */
 export function told(sentence, depth = 2) {
   if (language === "en" || !sentence) return sentence;
-  return translation(sentence, depth) ?? reasonText(sentence);
+  const whole = translation(sentence, depth);
+  if (whole || !sentence.includes("; #")) return whole ?? reasonText(sentence);
+  return sentence.split("; ").map((part) => told(part, depth)).join("; "); // several credentials
 }
 
 /** Why it refused: "field: what is wrong" is told apart; English ones say so. */
