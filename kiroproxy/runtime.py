@@ -337,6 +337,10 @@ class Runtime(SharedDatabase):
         """Pass a key's gate without taking a credential; None if the database does not say."""
         return self._transaction(lambda db: self._pass(db, gate), None)
 
+    def look_at(self, gate: Gate) -> Passage | None:
+        """What a key's limits stand at; None if the database does not say."""
+        return self._transaction(lambda db: gates.look(db, gate, self.now()), None)
+
     def recent(self, name: str) -> tuple[int, float]:
         """How often `attempt` was called for a name in this minute; seconds until one is over."""
         return self._transaction(lambda db: gates.recent(db, name, self.now()), (0, 0.0))

@@ -164,6 +164,11 @@ class Entrance:
         """What to pass; None if nothing is limited, or it was passed."""
         if self._passed or self._left:
             return None
+        gate = self._gate()
+        self._passed = gate is None
+        return gate
+
+    def _gate(self) -> Gate | None:
         limits = self._key.limits if self._key is not None else NO_LIMITS
         ceilings: dict[Counter, int] = {}
         watched: list[Counter] = []
@@ -211,6 +216,12 @@ class Entrance:
         gate = self.next_gate()
         if gate is not None:
             self.passed(self._limits.runtime.enter(gate))
+
+    def look(self) -> None:
+        """Take note of what the limits stand at, for a request that does not come to its gate."""
+        gate = self._gate() if self.passage is None and not self._passed else None
+        if gate is not None:
+            self.passage = self._limits.runtime.look_at(gate)
 
     def leave(self, output_tokens: int = 0, credits: float = 0.0) -> None:
         """The request is over, with what it has used; later calls do nothing.
