@@ -67,6 +67,8 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
         expect(back).not_to_have_text(before)
         assert page.locator("[data-state]").get_attribute("data-state") in ("down", "degraded")
         one.picture("cooling")
+        page.get_by_role("link", name="Usage").click()
+        expect(page.get_by_text("No balance is known yet.")).to_be_visible()
         page.get_by_role("link", name="Credentials", exact=True).click()
         expect(page.locator("[data-back]")).to_be_visible()
 

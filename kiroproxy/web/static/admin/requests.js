@@ -1,7 +1,7 @@
 // The request log: live, filtered, each with its attempts and a curl line.
 
 import { call, get, rows, site } from "./api.js";
-import { calm, h, icon, put } from "./dom.js";
+import { calm, h, icon, put, root } from "./dom.js";
 import { nameOf } from "./credentials.js";
 import { traceView } from "./trace.js";
 import { button, dialog, empty, failure, heading, lines, loading, statusBadge, table } from "./ui.js";
@@ -25,7 +25,12 @@ export async function show(main, { signal, query }) {
     for (const one of chosen.status.split(",").filter(Boolean)) found.append("status", one);
     return found;
   };
-  const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, empty(t("No request fits"), live ? t("They appear as soon as they end.") : t("Requests appear here a few seconds after they end."))));
+  const nothing = () => {
+    const filtered = [...filters().keys()].length > 0;
+    return empty(filtered ? t("No request fits") : t("No requests in this span"), live ? t("They appear as soon as they end.") : filtered ? t("Change the search or the filters.") : t("Requests appear here a few seconds after they end."),
+      !filtered && h("a.btn.btn-sm.btn-outline-secondary", { href: `${root}/connect` }, t("Connect")));
+  };
+  const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, nothing()));
   let latest = 0; // an answer that was overtaken is not shown
   let waiting = false;
   const drawSoon = () => { // a busy proxy ends many requests a second

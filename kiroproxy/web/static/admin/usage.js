@@ -102,11 +102,11 @@ function sumTable(totals, by, names) {
 function forecastCard(names, signal) {
   const body = h("div", {}, loading());
   get("/usage/forecast", { signal }).then(({ pool, credentials }) => put(body,
-    h("p", {}, pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : pool.left === null || pool.left === undefined ? t("No balance is known yet.") : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
-    credentials.length > 0 && table(t("Forecast"), [
+    h("p.mb-0", {}, !credentials.length ? t("No balance is known yet.") : pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
+    credentials.length > 0 && h("div.mt-3", {}, table(t("Forecast"), [
       { title: t("Credential"), cell: (one) => names.credential_id.get(String(one.credentialId)) ?? `#${one.credentialId}` },
       { title: t("Left"), class: "num", cell: (one) => number(one.left) }, { title: t("A day"), class: "num", cell: (one) => number(one.perDay) },
       { title: t("Runs dry"), cell: (one) => (one.dryAt ? day(one.dryAt) : t("not before it is renewed")) }, { title: t("Renewed"), cell: (one) => day(one.resetsAt) },
-    ], credentials.slice(0, 100))), (error) => { if (error.name !== "AbortError") put(body, failure(error)); });
+    ], credentials.slice(0, 100)))), (error) => { if (error.name !== "AbortError") put(body, failure(error)); });
   return card(t("Forecast"), body);
 }
