@@ -83,7 +83,7 @@ function translation(sentence, depth) {
 export function told(sentence, depth = 2) {
   if (language === "en" || !sentence) return sentence;
   const whole = translation(sentence, depth);
-  if (whole || !sentence.includes("; #")) return whole ?? reasonText(sentence);
+  if (whole || !sentence.includes("; #")) return whole ?? (/^\w+$/.test(sentence) ? reasonText(sentence) : sentence);
   return sentence.split("; ").map((part) => told(part, depth)).join("; "); // several credentials
 }
 

@@ -5,7 +5,7 @@ import { calm, h, icon, put } from "./dom.js";
 import { ACTION_NAMES, actionText, reasonText, thingText } from "./phrases.js";
 import { told } from "./said.js";
 import { badge, button, card, confirm, dialog, failure, field, form, heading, loading, notify, table, tabs } from "./ui.js";
-import { ago, dateTime, number, t } from "./words.js";
+import { ago, dateTime, number, t, termsCome } from "./words.js";
 
 export async function show(main, { signal, query }) {
   const pages = [
@@ -55,7 +55,7 @@ function byTopic(all) {
 let sought = ""; // kept while the page is open
 
 async function settings(place, signal, again) {
-  const seen = await get("/settings", { signal });
+  const [seen] = await Promise.all([get("/settings", { signal }), termsCome()]);
   const list = h("div");
   const draw = (text) => {
     const words = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -152,6 +152,7 @@ function doctor() {
     button(t("Examine"), async () => {
       put(result, loading());
       try {
+        await termsCome();
         const seen = await post("/doctor", { refresh: renew.querySelector("input").checked });
         const order = ["failure", "warning", "ok"];
         put(result, table(t("Findings"), [

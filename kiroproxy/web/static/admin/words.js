@@ -13,10 +13,15 @@ export async function loadWords() {
   if (language === "en") return;
   const answer = await fetch(`${root}/words/${language}.json`);
   if (answer.ok) catalogue = await answer.json();
-  fetch(`${root}/words/${language}/terms.json`).then(async (more) => {
+  coming = fetch(`${root}/words/${language}/terms.json`).then(async (more) => {
     if (more.ok) others = Object.entries(await more.json());
-  }, () => {}); // until they are there, and if they never are, what the server says is English
+  }).catch(() => {}); // if they never come, what the server says is English
 }
+
+let coming = Promise.resolve();
+
+/** Wait for what a screen needs that shows what the server says; the others do not wait. */
+export const termsCome = () => coming;
 
 /** Pairs of what the server says (settings, the doctor) and how it is said in the operator's language. */
 export const terms = () => others;
