@@ -23,7 +23,7 @@ from kiroproxy.credentials.groups import Group, parse_groups
 from kiroproxy.credentials.model import Credential, check_refresh_token, parse_credential
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.credentials.stores import Store
-from kiroproxy.credentials.stores.document import own_group
+from kiroproxy.credentials.stores.document import own_group, parse_json
 from kiroproxy.errors import ConfigError
 
 SETTING: Final = "KIRO_AUTH_TOKEN"
@@ -117,7 +117,7 @@ def read_source(value: str, name: str) -> Found:
 
 def _read_json(text: str, name: str, path: Path | None) -> Found:
     try:
-        top = json.loads(text)
+        top = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(name, f"is not JSON: {error}") from None
     return _read_document(top, name, path)
