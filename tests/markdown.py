@@ -49,7 +49,7 @@ def table_rows(text: str) -> Iterator[list[str]]:
 
 
 def code_spans(text: str) -> list[str]:
-    return re.findall(r"`([^`]+)`", text)
+    return re.findall(r"`([^`\n]+)`", without_code(text))
 
 
 def links(text: str) -> list[str]:

@@ -1,0 +1,196 @@
+"""Our own documentation's lines, run as they stand (S173): curl, the SDKs, moving here."""
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.credentials.test_kiro2api_db import SCHEMA
+from tests.flows import curl
+from tests.flows.conftest import LONG_TOKEN, credential
+from tests.markdown import PAGES, code_blocks, read
+from tests.servers import CLIENT_KEY, REPOSITORY, Proxy, clean_environment
+from tests.simulation import Simulator
+
+pytestmark = pytest.mark.flow
+ADMIN_KEY = "sk-kiroproxy-admin-of-a-test"
+
+
+def scripts(word: str) -> list[object]:
+    """The shell blocks with a word in them, of all pages in English."""
+    return [
+        pytest.param(code, id=f"{page.name}-{number}")
+        for page in PAGES
+        if ".zh-CN" not in page.name
+        for number, code in enumerate(code_blocks(read(page), "bash"), 1)
+        if word in code
+    ]
+
+
+@pytest.fixture(scope="module")
+def documented(
+    running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Proxy]:
+    place = tmp_path_factory.mktemp("documentation")
+    config = {"adminApiKey": ADMIN_KEY}
+    with Proxy(place, config, [credential()], upstream=running_simulator.url) as running:
+        yield running
+
+
+@pytest.mark.parametrize("script", scripts("curl "))
+def test_curl_lines(script: str, documented: Proxy, sim: Simulator, tmp_path: Path) -> None:
+    keys = {"KIRO_KEY": CLIENT_KEY, "ADMIN_KEY": ADMIN_KEY}
+    answers = curl.run(script, documented, tmp_path, **keys)
+    assert len(answers) == len(re.findall(r"^curl ", script, re.MULTILINE))
+    for answer in answers:
+        assert answer.status == 200, answer.body
+        assert answer.body
+
+
+@pytest.mark.parametrize("script", scripts("python -c"))
+def test_sdk_lines(script: str, documented: Proxy, sim: Simulator, tmp_path: Path) -> None:
+    """Only the port is another: the SDKs cannot be told as curl can."""
+    done = subprocess.run(
+        ["bash", "-euc", script.replace(":8990", f":{documented.port}")],
+        cwd=tmp_path,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "HOME": str(tmp_path),
+            "KIRO_KEY": CLIENT_KEY,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "simulated answer" in done.stdout
+
+
+def test_codex_lines() -> None:
+    [text] = code_blocks(read(REPOSITORY / "README.md"), "toml")
+    document = tomllib.loads(text)
+    provider = document["model_providers"][document["model_provider"]]
+    assert provider["base_url"] == "http://127.0.0.1:8990/v1"
+    assert (provider["wire_api"], provider["env_key"]) == ("responses", "KIRO_KEY")
+
+
+# ---- docs/migration.md ---------------------------------------------------------------------
+
+
+def token(letter: str) -> str:
+    return LONG_TOKEN + letter
+
+
+def write(path: Path, document: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=2), "utf-8")
+    path.chmod(0o600)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home in which all the other programs have left their files."""
+    config = {"host": "127.0.0.1", "port": 8990, "apiKey": "sk-kiro-rs-qazWSXedcRFV123456"}
+    due = {"expiresAt": "2025-12-31T02:32:45.144Z", "authMethod": "social"}
+    idc = due | {"authMethod": "idc", "clientId": "id", "clientSecret": "secret"}
+    write(tmp_path / "kiro.rs/config.json", config | {"defaultEndpoint": "ide"})
+    write(
+        tmp_path / "kiro.rs/credentials.json",
+        [due | {"refreshToken": token("a")}, idc | {"refreshToken": token("b"), "priority": 1}],
+    )
+    write(tmp_path / "kiro-gateway/config.json", config)
+    write(tmp_path / "kiro-gateway/credentials.json", due | {"refreshToken": token("c")})
+    write(
+        tmp_path / "kiro2api/auth_config.json",
+        [{"auth": "Social", "refreshToken": token("d")}],
+    )
+    write(
+        tmp_path / ".aws/sso/cache/kiro-auth-token.json",
+        due | {"accessToken": "stale", "refreshToken": token("e"), "provider": "Google"},
+    )
+    write(tmp_path / ".claude.json", {"theme": "dark"})
+    databases = {
+        "kiro2api/backend/data/kiro2api.db": SCHEMA,
+        ".local/share/kiro-cli/data.sqlite3": "CREATE TABLE auth_kv (key TEXT, value TEXT);",
+    }
+    for name, schema in databases.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(path)) as db, db:
+            db.executescript(schema)
+            if "kiro2api" in name:
+                insert = "INSERT INTO tokens (auth_type, refresh_token, group_name) VALUES "
+                db.execute(insert + "('Social', ?, 'pro'), ('Social', ?, 'default')", "fg")
+                db.execute("UPDATE tokens SET refresh_token = ? || refresh_token", [LONG_TOKEN])
+                db.execute("INSERT INTO groups (name, display_name) VALUES ('pro', 'Pro')")
+                db.execute("INSERT INTO api_keys VALUES ('kp_of-a-team', 'team', '[\"pro\"]')")
+            else:
+                entry = {"access_token": "stale", "refresh_token": token("h")}
+                db.execute(
+                    "INSERT INTO auth_kv VALUES (?, ?)",
+                    ("kirocli:social:token", json.dumps(entry)),
+                )
+    return tmp_path
+
+
+SHELL = """
+ours() { "$PYTHON" -m kiroproxy "$@"; }
+kiroproxy() {
+    [ "$1" = serve ] || { ours "$@"; return; }
+    shift
+    [ "${1:-}" = --port ] && shift 2
+    ours config check "$@"
+}
+kiro2api() {
+    [ "$1" = server ] && { echo "served on $2"; return; }
+    "$PYTHON" -c 'from kiroproxy.cli.kiro2api import main; main(prog_name="kiro2api")' "$@"
+}
+"""
+"""The two programs; instead of serving they look whether they could."""
+
+
+def test_moving_here(home: Path, sim: Simulator) -> None:
+    """Every block of the page, one after the other, in one home."""
+    place = home / "kiroproxy"
+    place.mkdir()
+    settings = ("API_URL", "SOCIAL_AUTH_URL", "OIDC_URL")
+    environ = clean_environment(
+        HOME=str(home), PYTHON=sys.executable, **{f"KIROPROXY_{one}": sim.url for one in settings}
+    )
+    said = []
+    for block in code_blocks(read(REPOSITORY / "docs/migration.md"), "bash"):
+        done = subprocess.run(
+            ["bash", "-euc", SHELL + block],
+            cwd=place,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, block + done.stderr
+        assert "Traceback" not in done.stderr
+        said.append(done.stdout + done.stderr)
+    rs, groups, environment, older, gateway, others, back = said
+    assert "defaultEndpoint is not a setting" in rs
+    assert "2 credentials in" in rs
+    assert "2 added, 0 duplicates, 0 failed" in groups
+    assert re.search(r"pro +Pro +1", groups)
+    assert re.search(r"team .* active +pro", groups)
+    assert "config.json: good" in environment
+    assert "Token刷新成功" in older
+    assert "served on 8080" in older
+    assert json.loads((home / ".claude.json").read_text())["theme"] == "dark"
+    assert "1 credentials in" in gateway
+    assert "1 added" in others
+    assert "Nothing was changed: 1 new" in others
+    assert "3 credentials are in" in back
+    exported = json.loads((home / "credentials.json").read_text())
+    assert [one.get("group") for one in exported] == ["pro", "default", None]
+    assert (home / "credentials.json").stat().st_mode & 0o777 == 0o600
