@@ -1,8 +1,10 @@
 """gunicorn's settings and hooks, and what a broken configuration does to a server (design 6)."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -448,3 +450,14 @@ def test_network_file_systems_are_refused_unless_allowed(
         serving.checked_config()
     monkeypatch.setenv("KIROPROXY_ALLOW_NETWORK_FILESYSTEM", "true")
     serving.checked_config()
+
+
+def test_kiro2apis_database_is_named(home: Path) -> None:
+    """KIRO_DB_PATH as that program's users have it: it works, and says what does not."""
+    path = home / "data" / "kiro2api.db"
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE tokens (refresh_token TEXT, group_name TEXT)")
+    config = load_config({"config_path": home / "config.json"}, environ={"KIRO_DB_PATH": str(path)})
+    [warning] = serving.prepare_credentials(config)
+    assert f"kiroproxy credentials import {path}" in warning

@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from kiroproxy.credentials import kiro2api_db
 from kiroproxy.credentials.groups import Group, parse_groups
@@ -220,9 +219,7 @@ def _read_database(path: Path, name: str) -> Found:
         ConfigError: it is another database.
     """
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
-        ) as db:
+        with contextlib.closing(kiro2api_db.open_read_only(path)) as db:
             document = kiro2api_db.read_document(db)
             if document is not None:
                 return _read_document(document, name, None)

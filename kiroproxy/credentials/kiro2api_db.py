@@ -8,10 +8,13 @@ switched off. The file is only read.
 Source: columns as the program with groups writes them; those that a version lacks are left out.
 """
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 from kiroproxy.credentials.groups import AUTOMATIC
 
@@ -31,13 +34,35 @@ GROUP_SETTINGS: Final = ("priority", "rate_limit_qps", "rate_limit_burst", "cool
 REFUSED: Final = "banned"
 
 
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Open a database that nothing shall be written to.
+
+    Raises:
+        sqlite3.Error: there is none.
+    """
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+
+
+def is_kiro2api(path: Path) -> bool:
+    """Whether that program keeps its tokens in this file; False if it cannot be read."""
+    try:
+        with contextlib.closing(open_read_only(path)) as db:
+            return _has_tokens(db)
+    except sqlite3.Error:
+        return False
+
+
+def _has_tokens(db: sqlite3.Connection) -> bool:
+    return {"refresh_token", "group_name"} <= _columns(db, "tokens")
+
+
 def read_document(db: sqlite3.Connection) -> dict[str, Any] | None:
     """What the database holds as `tokens`, `groups` and `api_keys`; None: it is another one.
 
     Raises:
         sqlite3.Error: it cannot be read.
     """
-    if not {"refresh_token", "group_name"} <= _columns(db, "tokens"):
+    if not _has_tokens(db):
         return None
     return {
         "tokens": [_token(row) for row in _rows(db, "tokens")],

@@ -9,6 +9,7 @@ import pytest
 
 from kiroproxy.credentials.groups import GroupSettings
 from kiroproxy.credentials.imports import Found, read_source
+from kiroproxy.credentials.kiro2api_db import is_kiro2api
 from kiroproxy.errors import ConfigError
 
 SCHEMA = """
@@ -140,3 +141,13 @@ def test_another_database_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "other.db", "CREATE TABLE tokens (id INTEGER)")
     with pytest.raises(ConfigError, match="neither kiro-cli's database nor kiro2api's"):
         read(path)
+
+
+def test_whose_database_it_is(tmp_path: Path) -> None:
+    """Ours, none, and what is no database are not its; looking makes no file."""
+    assert is_kiro2api(write(tmp_path / "kiro2api.db"))
+    assert not is_kiro2api(write(tmp_path / "ours.db", "CREATE TABLE client_keys (id INTEGER)"))
+    (tmp_path / "text.db").write_text("no database")
+    assert not is_kiro2api(tmp_path / "text.db")
+    assert not is_kiro2api(tmp_path / "none.db")
+    assert not (tmp_path / "none.db").exists()
