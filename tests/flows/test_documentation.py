@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,13 +13,12 @@ import pytest
 
 from tests.credentials.test_kiro2api_db import SCHEMA
 from tests.flows import curl
-from tests.flows.conftest import LONG_TOKEN, credential
+from tests.flows.conftest import LONG_TOKEN
 from tests.markdown import PAGES, code_blocks, read
 from tests.servers import CLIENT_KEY, REPOSITORY, Proxy, clean_environment
 from tests.simulation import Simulator
 
 pytestmark = pytest.mark.flow
-ADMIN_KEY = "sk-kiroproxy-admin-of-a-test"
 
 
 def scripts(word: str) -> list[object]:
@@ -34,20 +32,9 @@ def scripts(word: str) -> list[object]:
     ]
 
 
-@pytest.fixture(scope="module")
-def documented(
-    running_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
-    place = tmp_path_factory.mktemp("documentation")
-    config = {"adminApiKey": ADMIN_KEY}
-    with Proxy(place, config, [credential()], upstream=running_simulator.url) as running:
-        yield running
-
-
 @pytest.mark.parametrize("script", scripts("curl "))
-def test_curl_lines(script: str, documented: Proxy, sim: Simulator, tmp_path: Path) -> None:
-    keys = {"KIRO_KEY": CLIENT_KEY, "ADMIN_KEY": ADMIN_KEY}
-    answers = curl.run(script, documented, tmp_path, **keys)
+def test_curl_lines(script: str, proxy: Proxy, sim: Simulator, tmp_path: Path) -> None:
+    answers = curl.run(script, proxy, tmp_path, KIRO_KEY=CLIENT_KEY)
     assert len(answers) == len(re.findall(r"^curl ", script, re.MULTILINE))
     for answer in answers:
         assert answer.status == 200, answer.body
@@ -55,10 +42,10 @@ def test_curl_lines(script: str, documented: Proxy, sim: Simulator, tmp_path: Pa
 
 
 @pytest.mark.parametrize("script", scripts("python -c"))
-def test_sdk_lines(script: str, documented: Proxy, sim: Simulator, tmp_path: Path) -> None:
+def test_sdk_lines(script: str, proxy: Proxy, sim: Simulator, tmp_path: Path) -> None:
     """Only the port is another: the SDKs cannot be told as curl can."""
     done = subprocess.run(
-        ["bash", "-euc", script.replace(":8990", f":{documented.port}")],
+        ["bash", "-euc", script.replace(":8990", f":{proxy.port}")],
         cwd=tmp_path,
         env={
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
