@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
 from kiroproxy.web.draining import Answers
@@ -53,6 +54,45 @@ class _Between(gevent.Timeout):  # type: ignore[misc]
         """As if the time were over; to be called by the event loop."""
         if self in self._waiting:
             self._greenlet.throw(self)
+
+
+class _Pieces:
+    """Takes what is sent, for a moment."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def joined(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """Sends an answer's head along with the beginning of its body: a packet and 20 µs less."""
+
+    headers_sent: bool
+    sock: Any
+
+    def write(self, data: bytes) -> None:
+        """Put a piece of the body on the wire."""
+        if self.headers_sent:
+            super().write(data)
+            return
+        client, self.sock = self.sock, _Pieces()
+        try:
+            super().write(data)
+        except BaseException:
+            self.headers_sent = False  # nothing has left: it may still become a 500
+            raise
+        finally:
+            pieces, self.sock = self.sock, client
+        client.sendall(pieces.joined())
+
+
+wsgi.Response = Response
+"""gunicorn asks for it by this name and has no setting."""
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
