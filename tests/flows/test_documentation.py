@@ -1,16 +1,23 @@
 """Our own documentation's lines, run as they stand (S173): curl, the SDKs, moving here."""
 
+import contextlib
 import json
+import os
 import re
 import sqlite3
 import subprocess
 import sys
 import tomllib
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from kiroproxy.cli import main as kiroproxy
+from kiroproxy.cli.kiro2api import main as kiro2api
+from kiroproxy.observability import configure_logging
 from tests.credentials.test_kiro2api_db import SCHEMA
 from tests.flows import curl
 from tests.flows.conftest import LONG_TOKEN
@@ -127,43 +134,69 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
-SHELL = """
-ours() { "$PYTHON" -m kiroproxy "$@"; }
-kiroproxy() {
-    [ "$1" = serve ] || { ours "$@"; return; }
-    shift
-    [ "${1:-}" = --port ] && shift 2
-    ours config check "$@"
+NOTE = """
+note() {
+    { printf '%s\\x1f' "$PWD" "${KIRO_CLIENT_TOKEN:-}" "${KIRO_AUTH_TOKEN:-}" "$@"
+      printf '\\x1e'; } >>"$CALLS"
 }
-kiro2api() {
-    [ "$1" = server ] && { echo "served on $2"; return; }
-    "$PYTHON" -c 'from kiroproxy.cli.kiro2api import main; main(prog_name="kiro2api")' "$@"
-}
+kiroproxy() { note kiroproxy "$@"; }
+kiro2api() { note kiro2api "$@"; }
 """
-"""The two programs; instead of serving they look whether they could."""
+"""A shell that notes how it would call our programs: a start of Python each takes too long."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Where, with which variables, and with which words one of the programs is called."""
+
+    place: Path
+    environ: dict[str, str]
+    program: str
+    words: tuple[str, ...]
+
+    def run(self, home: Path, upstream: str) -> str:
+        """What it says, to stdout and stderr; `serve` only looks whether it could start."""
+        words = self.words
+        if words[0] in ("serve", "server"):
+            words = ("config", "check", *(words[1:] if "-c" in words else ()))
+        settings = ("API_URL", "SOCIAL_AUTH_URL", "OIDC_URL")
+        environ = {f"KIROPROXY_{one}": upstream for one in settings} | {"HOME": str(home)}
+        silenced = dict.fromkeys(set(os.environ) - set(clean_environment()))
+        runner = CliRunner(env={**silenced, **environ, **self.environ})
+        with contextlib.chdir(self.place):
+            result = runner.invoke(kiroproxy, words)
+        configure_logging("info")  # not to the runner's stream, which is gone
+        assert result.exit_code == 0, (self, result.output)
+        return str(result.output)
+
+
+def calls(block: str, home: Path) -> list[Call]:
+    """What a block calls, with the shell's own reading of it."""
+    noted = home / "calls"
+    noted.unlink(missing_ok=True)
+    subprocess.run(
+        ["bash", "-euc", NOTE + block],
+        cwd=home / "kiroproxy",
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "CALLS": str(noted)},
+        check=True,
+    )
+    found = []
+    for line in noted.read_text("utf-8").split("\x1e")[:-1]:
+        place, key, tokens, program, *words = line.split("\x1f")[:-1]
+        given = {"KIRO_CLIENT_TOKEN": key, "KIRO_AUTH_TOKEN": tokens}
+        environ = {name: value for name, value in given.items() if value}
+        found.append(Call(Path(place), environ, program, tuple(words)))
+    return found
 
 
 def test_moving_here(home: Path, sim: Simulator) -> None:
     """Every block of the page, one after the other, in one home."""
-    place = home / "kiroproxy"
-    place.mkdir()
-    settings = ("API_URL", "SOCIAL_AUTH_URL", "OIDC_URL")
-    environ = clean_environment(
-        HOME=str(home), PYTHON=sys.executable, **{f"KIROPROXY_{one}": sim.url for one in settings}
-    )
+    (home / "kiroproxy").mkdir()
     said = []
     for block in code_blocks(read(REPOSITORY / "docs/migration.md"), "bash"):
-        done = subprocess.run(
-            ["bash", "-euc", SHELL + block],
-            cwd=place,
-            env=environ,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, block + done.stderr
-        assert "Traceback" not in done.stderr
-        said.append(done.stdout + done.stderr)
+        made = calls(block, home)
+        assert all(one.words[0] in kiro2api.commands for one in made if one.program == "kiro2api")
+        said.append("".join(one.run(home, sim.url) for one in made if one.words[0] != "server"))
     rs, groups, environment, older, gateway, others, back = said
     assert "defaultEndpoint is not a setting" in rs
     assert "2 credentials in" in rs
@@ -172,7 +205,7 @@ def test_moving_here(home: Path, sim: Simulator) -> None:
     assert re.search(r"team .* active +pro", groups)
     assert "config.json: good" in environment
     assert "Token刷新成功" in older
-    assert "served on 8080" in older
+    assert "export ANTHROPIC_AUTH_TOKEN=" in older
     assert json.loads((home / ".claude.json").read_text())["theme"] == "dark"
     assert "1 credentials in" in gateway
     assert "1 added" in others

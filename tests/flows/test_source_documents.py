@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tests.flows import curl
 from tests.flows.client import post
 from tests.flows.conftest import LONG_TOKEN, credential
 from tests.markdown import code_blocks
-from tests.servers import REPOSITORY, Proxy, clean_environment
+from tests.servers import REPOSITORY, Proxy
 from tests.simulation import Simulator
 
 ROOT_KEY = "123456"
@@ -60,18 +59,14 @@ def documented(
         credential(refreshToken=LONG_TOKEN + "pro", accessToken="access-of-pro", group="pro"),
     ]
     place = tmp_path_factory.mktemp("documents")
-    upstream = running_simulator.url
-    with Proxy(place, {"apiKey": ROOT_KEY}, credentials, upstream=upstream) as running:
-        for key in OTHER_KEYS:
-            subprocess.run(
-                [sys.executable, "-m", "kiroproxy", "keys", "create", key[:20], "--own-secret"],
-                cwd=place,
-                env=clean_environment(),
-                input=key,
-                text=True,
-                capture_output=True,
-                check=True,
-            )
+    keys = {"api_keys": [{"key": key, "name": key[:12]} for key in OTHER_KEYS]}
+    with Proxy(
+        place,
+        {"apiKey": ROOT_KEY},
+        credentials,
+        upstream=running_simulator.url,
+        environ={"KIRO_AUTH_TOKEN": json.dumps(keys)},
+    ) as running:
         yield running
 
 
