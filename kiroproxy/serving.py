@@ -270,6 +270,13 @@ def prepare_credentials(config: Config) -> list[str]:
                 )
         if found.client_keys:
             warnings += take_over_keys(config, found.client_keys)
+    store.look_again()
+    snapshot = store.snapshot()
+    if not snapshot.credentials and not snapshot.problems:
+        warnings.append(
+            f"{config.credentials_path} holds no credential: `kiroproxy login` adds one, also while "
+            "the server runs"
+        )
     return warnings
 
 

@@ -459,5 +459,16 @@ def test_kiro2apis_database_is_named(home: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE tokens (refresh_token TEXT, group_name TEXT)")
     config = load_config({"config_path": home / "config.json"}, environ={"KIRO_DB_PATH": str(path)})
+    (home / "credentials.json").write_text(json.dumps([credential()]), "utf-8")
+    (home / "credentials.json").chmod(0o600)
     [warning] = serving.prepare_credentials(config)
     assert f"kiroproxy credentials import {path}" in warning
+
+
+def test_a_server_without_credentials_says_what_to_do(home: Path) -> None:
+    """S97: it starts."""
+    config = load_config({"config_path": home / "config.json"}, environ={})
+    [warning] = serving.prepare_credentials(config)
+    assert f"{config.credentials_path} holds no credential: `kiroproxy login`" in warning
+    (home / "credentials.json").write_text(json.dumps([{"authMethod": "idc"}]), "utf-8")
+    assert not [one for one in serving.prepare_credentials(config) if "kiroproxy login" in one]
