@@ -11,6 +11,7 @@ Source: columns as the program with groups writes them; those that a version lac
 import contextlib
 import json
 import sqlite3
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +33,9 @@ TOKEN_COLUMNS: Final[Mapping[str, str]] = {
 """Column → key of an entry."""
 GROUP_SETTINGS: Final = ("priority", "rate_limit_qps", "rate_limit_burst", "cooldown_sec")
 REFUSED: Final = "banned"
+ROWS: Final = 100_000
+READ_S: Final = 2.0
+"""For a whole database: a table of somebody else's file may be a view that never ends."""
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
@@ -40,7 +44,10 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: there is none.
     """
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+    db = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
+    until = time.monotonic() + READ_S
+    db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+    return db
 
 
 def is_kiro2api(path: Path) -> bool:
@@ -80,10 +87,10 @@ def _columns(db: sqlite3.Connection, table: str) -> set[str]:
 
 
 def _rows(db: sqlite3.Connection, table: str) -> list[dict[str, Any]]:
-    """All rows in the order in which they were written; none if there is no such table."""
+    """Its rows in the order in which they were written; none if there is no such table."""
     if not _columns(db, table):
         return []
-    found = db.execute(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608 - our own names
+    found = db.execute(f"SELECT * FROM {table} LIMIT {ROWS}")  # noqa: S608 - our own names
     names = [column[0] for column in found.description]
     return [dict(zip(names, row, strict=True)) for row in found]
 

@@ -151,3 +151,15 @@ def test_whose_database_it_is(tmp_path: Path) -> None:
     assert not is_kiro2api(tmp_path / "text.db")
     assert not is_kiro2api(tmp_path / "none.db")
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_view_that_never_ends(tmp_path: Path) -> None:
+    """Somebody else's file, perhaps uploaded: it is given up after two seconds."""
+    endless = """
+    CREATE VIEW tokens AS
+    WITH RECURSIVE more (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM more WHERE n > 0)
+    SELECT count(*) AS refresh_token, 'pro' AS group_name FROM more
+    """
+    path = write(tmp_path / "endless.db", endless)
+    with pytest.raises(ConfigError, match="interrupted"):
+        read(path)
