@@ -313,6 +313,7 @@ def prepare_credentials(config: Config) -> list[str]:
         warnings.append(
             f"rotated tokens are lost with {end}: keep {store.path.parent} on a named volume, or "
             "in a directory that is mounted there"
+        )
     store.look_again()
     snapshot = store.snapshot()
     if not snapshot.credentials and not snapshot.problems:
