@@ -28,8 +28,8 @@ from kiroproxy import listening
 from kiroproxy.config import Config, load_config, require_client_key
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
-from kiroproxy.credentials.stores.durable import network_filesystem, what_it_is_lost_with
 from kiroproxy.credentials.kiro2api_db import is_kiro2api
+from kiroproxy.credentials.stores.durable import network_filesystem, what_it_is_lost_with
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.errors import ConfigError, CredentialError, DatabaseError
 
