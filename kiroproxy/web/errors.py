@@ -1,6 +1,7 @@
 """Every exception becomes an answer in the caller's dialect."""
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,10 +12,13 @@ from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.exceptions import NotFound as NoRoute
 
 from kiroproxy import errors as e
+from kiroproxy import tracing
 from kiroproxy.dialects import openai_errors
 from kiroproxy.dialects.anthropic import errors as anthropic
 from kiroproxy.observability import log
+from kiroproxy.web.account import tell_other
 from kiroproxy.web.openai import is_openai
+from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
 UPSTREAM = (e.UpstreamError, e.EventStreamError, e.RefreshFailed, e.RefreshTokenInvalid)
@@ -62,7 +66,18 @@ def install(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.request_id = f"req_{uuid.uuid4().hex[:24]}"
+        fresh = uuid.uuid4().hex
+        environ = request.environ
+        g.began = time.monotonic()
+        g.request_id = f"req_{fresh[:24]}"
+        g.context = context = tracing.begin(
+            environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE"), fresh
+        )
+        parts = services()
+        if parts.spans is not None:
+            parts.spans.join(context)
+        passed_on = context.parent_id and parts.config.pass_traceparent
+        tracing.CURRENT.set(context if passed_on else None)
 
     app.register_error_handler(Exception, answer)
 
@@ -70,6 +85,11 @@ def install(app: Flask) -> None:
     def identify(response: Response) -> Response:
         response.headers["request-id"] = g.request_id
         response.headers["x-request-id"] = g.request_id  # the name that OpenAI's clients know
+        context: tracing.Context = g.context
+        if context.parent_id or context.flags:
+            response.headers["traceparent"] = context.traceparent
+        if "measured" not in g:
+            tell_other(response)
         return response
 
 

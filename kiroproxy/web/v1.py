@@ -91,7 +91,10 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
         key=g.caller,
         ledger=parts.ledger,
         request_id=g.request_id,
+        context=g.context,
+        spans=parts.spans,
     )
+    g.measured = True
     g.entrance = account.entrance
     return account
 
