@@ -164,7 +164,9 @@ STALLS: Final = Counter(
     "kiroproxy_hub_stalls_total",
     "How often a worker's event loop stood still for more than 50 ms.",
 )
-STALLED: Final = Counter("kiroproxy_hub_stall_seconds_total", "For how long, altogether.")
+STALLED: Final = Counter(
+    "kiroproxy_hub_stall_seconds_total", "For how long the loops stood still, altogether."
+)
 WORKERS: Final = Gauge(
     "kiroproxy_workers", "Worker processes that serve.", multiprocess_mode="livesum"
 )
