@@ -26,6 +26,7 @@ HARMLESS: Final = frozenset(
     {"level", "timestamp", "request_id", "trace_id", "route", "ending", "usage_source", "dialect"}
 )
 """Fields that only this program fills, on the line that each request writes."""
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
 _SUSPICIOUS: Final = re.compile(
     r"earer|://|ksk_|kp_|ao[ar]A|eyJ|sk-|oken|ecret|assword|[kK]ey|uthorization|ookie|"
     r"TOKEN|SECRET|PASSWORD|KEY|AUTHORIZATION|COOKIE|EARER"
@@ -58,6 +59,10 @@ KNOWN_LIMIT: Final = 20_000
 _WORDS: Final = re.compile(rf"[\w.~+/-]{{{WORD},}}")
 _by_heart: dict[int, None] = {}
 """Long secrets, as hashes of the words that they consist of: no copies of them are kept."""
+_clean: set[str] = set()
+"""Short texts without a secret: names of models and routes come with every request."""
+CLEAN_CHARACTERS: Final = 64
+CLEAN_LIMIT: Final = 2000
 _short: set[str] = set()
 _short_pattern: re.Pattern[str] | None = None
 
@@ -70,11 +75,16 @@ def learn(secrets: Iterable[str | None]) -> None:
             continue
         words = _WORDS.findall(secret)
         if words:
-            _by_heart.update(dict.fromkeys(map(hash, words)))
+            hashes = dict.fromkeys(map(hash, words))
+            if hashes.keys() <= _by_heart.keys():
+                continue
+            _clean.clear()
+            _by_heart.update(hashes)
             while len(_by_heart) > KNOWN_LIMIT:
                 del _by_heart[next(iter(_by_heart))]
         elif secret not in _short and len(_short) < 100:
             _short.add(secret)
+            _clean.clear()
             longest_first = sorted(_short, key=len, reverse=True)
             _short_pattern = re.compile("|".join(map(re.escape, longest_first)))
 
@@ -84,6 +94,7 @@ def forget() -> None:
     global _short_pattern
     _by_heart.clear()
     _short.clear()
+    _clean.clear()
     _short_pattern = None
 
 
@@ -92,7 +103,11 @@ def mask_secrets(
 ) -> MutableMapping[str, Any]:
     """Replace what is secret, by the names of fields, by its looks, and by heart."""
     for key, value in event.items():
-        if key not in HARMLESS and type(value) not in (int, float, bool):
+        kind = type(value)
+        if kind is str:
+            if key not in HARMLESS:
+                event[key] = MASK if _names_secret(key) else mask_text(value)
+        elif kind not in _PLAIN:
             event[key] = masked(key, value)
     return event
 
@@ -105,7 +120,7 @@ def _names_secret(key: str) -> bool:
 
 def masked(key: str, value: Any) -> Any:
     """A field's value as it may be shown."""
-    if value is None or type(value) in (int, float, bool):
+    if type(value) in _PLAIN:
         return value
     if isinstance(value, Mapping):
         return {inner: masked(str(inner), one) for inner, one in value.items()}
@@ -122,6 +137,17 @@ def masked(key: str, value: Any) -> Any:
 
 def mask_text(text: str) -> str:
     """A text without what is secret in it."""
+    if text in _clean:
+        return text
+    shown = _mask_text(text)
+    if shown == text and len(text) <= CLEAN_CHARACTERS:
+        if len(_clean) >= CLEAN_LIMIT:
+            _clean.clear()
+        _clean.add(text)
+    return shown
+
+
+def _mask_text(text: str) -> str:
     if _SUSPICIOUS.search(text):
         for pattern, replacement in SECRET_TEXTS:
             text = pattern.sub(replacement, text)

@@ -345,16 +345,16 @@ def when_ready(server: Any) -> None:
     )
     for warning in config.warnings:
         server.log.warning("%s", warning)
-    _look_for_metrics_address(server, config)
     _guard_reload(server)
+    if config.metrics_bind:
+        _look_for_metrics_address(server, config.metrics_bind)
 
 
-def _look_for_metrics_address(server: Any, config: Config) -> None:
+def _look_for_metrics_address(server: Any, own: str) -> None:
     """Sockets that a service manager hands over replace those that gunicorn would open."""
     bound = {str(one) for one in server.LISTENERS}
-    own = config.metrics_bind
     port = own.rpartition(":")[2]
-    if own and not any(one == own or one.endswith(f":{port}") for one in bound):
+    if not any(one == own or one.endswith(f":{port}") for one in bound):
         server.log.warning(
             "metricsBind is %s, but the sockets were handed over and that is none of them: "
             "add it to the socket unit",

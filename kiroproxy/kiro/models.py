@@ -143,8 +143,10 @@ def _family(plain: str) -> str | None:
 
 def listed_id(kiro_id: str, settings: ModelSettings, catalogue: Sequence[Model]) -> str:
     """The id if Kiro or the operator lists it, else `other`: clients may make up any number."""
-    if any(model.id == kiro_id for model in (*catalogue, *BUILT_IN)):
-        return kiro_id
+    for models in (catalogue, BUILT_IN):
+        for model in models:
+            if model.id == kiro_id:
+                return kiro_id
     named = kiro_id in settings.mapping.values() or kiro_id in CODEWHISPERER.values()
     return kiro_id if named or kiro_id == settings.unknown else "other"
 
