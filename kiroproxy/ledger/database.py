@@ -11,6 +11,7 @@ SQLAlchemy is imported when the database is first used, in that thread: it takes
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -52,6 +53,10 @@ REASONS: Final = {
 }
 TRANSIENT_STATES: Final = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available."""
+POSTGRES: Final = re.compile(r"^postgres(?:ql)?://")
+"""URLs that name no driver: SQLAlchemy would take the old one."""
+CONNECT_S: Final = 5
+"""So long a PostgreSQL that does not answer is waited for."""
 WRITING: Final = "kiroproxy_writing"
 
 Identity = tuple[int, int]
@@ -68,7 +73,7 @@ class Database:
         self.url = str(place) if "://" in str(place) else f"sqlite:///{place}"
         self.path = sqlite_path(self.url)
         self.on_begun: list[Callable[[Connection], None]] = []
-        """Called in a transaction when a file was begun, the first time or anew."""
+        """Called in the transaction that begins a file, the first time or anew."""
         self._make_schema = schema
         self._engine: Engine | None = None
         self._identity: Identity | None = None
@@ -127,6 +132,7 @@ class Database:
     def _attempt(self, work: Work[T], writing: bool) -> T:
         from sqlalchemy.exc import DBAPIError
 
+        tried = _identity(self.path) if self.path is not None else None
         try:
             engine = self._opened()
             with engine.connect() as connection:
@@ -134,12 +140,15 @@ class Database:
                 with connection.begin():
                     return work(connection)
         except DBAPIError as error:
-            raise self._translated(error.orig) from error
+            raise self._translated(error.orig, tried) from error
         except (sqlite3.Error, OSError) as error:
-            raise self._translated(error) from error
+            raise self._translated(error, tried) from error
 
-    def _translated(self, error: BaseException | None) -> DatabaseError:
-        """The same in our words; a file that is damaged or gone is replaced at the next attempt."""
+    def _translated(self, error: BaseException | None, tried: Identity | None) -> DatabaseError:
+        """The same in our words; a file that is damaged or gone is replaced at the next attempt.
+
+        `tried` is the file at the beginning of the attempt.
+        """
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         reason = REASONS.get(code, "unusable")
         if getattr(error, "sqlstate", "") in TRANSIENT_STATES:
@@ -150,7 +159,7 @@ class Database:
             reason = "busy"
         if self.path is not None and code in RUINED:
             with self._opening:
-                self._set_aside()
+                self._set_aside(tried)
         elif self.path is not None and _is_lost(self.path, self._identity):
             reason = "gone"
             self._engine = None
@@ -185,9 +194,6 @@ class Database:
             fresh = self._migrate(engine, schema, self.path)
             if fresh and self._identity is not None:
                 self._tell(f"{self.path} was lost: a new one was begun")
-            for hook in self.on_begun if fresh else ():
-                with engine.begin() as connection:
-                    hook(connection)
             self._identity = _identity(self.path)
         return engine
 
@@ -195,8 +201,7 @@ class Database:
     def _lock(path: Path, timeout_s: float) -> filelock.BaseFileLock:
         return filelock.FileLock(f"{path}.lock", timeout=timeout_s, mode=0o600, thread_local=False)
 
-    @staticmethod
-    def _migrate(engine: "Engine", schema: "Schema", path: Path) -> bool:
+    def _migrate(self, engine: "Engine", schema: "Schema", path: Path) -> bool:
         """Under the lock: another process may have done it meanwhile; whether it was empty."""
         from kiroproxy.ledger import schema as schemas
 
@@ -210,16 +215,16 @@ class Database:
         copy = schemas.back_up(path, found) if found else None  # nothing of ours is there yet
         if copy is not None:
             log.warning("%s gets a new schema: copied to %s first", path, copy)
-        schemas.bring_forward(engine, schema, found)
+        schemas.bring_forward(engine, schema, found, self.on_begun)
         return found == 0
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, damaged: Identity | None) -> None:
         """Move the damaged file away, unless another process has done so already."""
         assert self.path is not None  # noqa: S101 - the caller looked
         self._engine = None
         with self._lock(self.path, 5):
             now = _identity(self.path)
-            if now is None or self._identity not in (None, now):
+            if now is None or damaged not in (None, now):
                 return
             if time.monotonic() < self._next_aside_at:
                 return  # a disk that ruins every new file shall not be filled with them
@@ -271,7 +276,7 @@ def _is_lost(path: Path, known: Identity | None) -> bool:
 
 def _make_engine(url: str, path: Path | None) -> "Engine":
     """An engine without a pool: connections belong to one call, in one thread."""
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import create_engine, event, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
     from sqlalchemy.pool import NullPool
 
@@ -299,7 +304,14 @@ def _make_engine(url: str, path: Path | None) -> "Engine":
         event.listen(engine, "begin", _begin)
         return engine
     try:
-        return create_engine(url, poolclass=NullPool)
+        chosen = make_url(POSTGRES.sub("postgresql+psycopg://", url, count=1))
+        if chosen.drivername == "postgresql+psycopg" and "connect_timeout" not in chosen.query:
+            chosen = chosen.update_query_dict({"connect_timeout": str(CONNECT_S)})
+        return create_engine(chosen, poolclass=NullPool)
+    except ModuleNotFoundError as error:
+        known = (error.name or "").startswith("psycopg")
+        hint = ": pip install 'kiroproxy[postgres]'" if known else ""
+        raise ConfigError("databaseUrl", f"{error.name} is not installed{hint}") from error
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError("databaseUrl", f"cannot be used: {error}") from error
 

@@ -1,7 +1,8 @@
 """Client keys: who may use us, asked of a copy in memory.
 
 A key is 256 random bits, shown once and stored as its SHA-256. Each process keeps all of them: a
-thread looks every half second whether a mark in the database has moved, and reads them anew if so.
+thread looks every half second whether the database's file was written and a mark in it has moved,
+and reads them anew if so.
 A request's check takes microseconds and touches nothing else. While the database is ill the last
 copy serves; it also lies in a file beside the database (hashes only), for starts and for the day
 on which the database has to be begun anew.
@@ -32,6 +33,7 @@ from kiroproxy.errors import ConfigError, DatabaseError, NotAllowed, NotAuthenti
 from kiroproxy.ledger.budgets import NO_BUDGETS, Budgets
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.threads import in_thread
+from kiroproxy.shared_db import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -44,6 +46,8 @@ LENGTH: Final = 43
 """Of 256 bits in base 62."""
 LOOK_EVERY_S: Final = 0.5
 """So often the mark is looked at: a copy is never older than a second."""
+LOOK_ANYWAY_S: Final = 5.0
+"""So often also if the file seems untouched."""
 USED_EVERY_S: Final = 10.0
 FIRST_LOOK_S: Final = 3.0
 """So long a request waits for the first copy, when the process has just begun."""
@@ -170,16 +174,21 @@ def check_group(key: ClientKey, group: str) -> None:
         raise NotAllowed(f"Client key {key.title} may not use group {group}: it is for {allowed}.")
 
 
+def may_use(key: ClientKey, asked: str, served: str = "") -> bool:
+    """Whether the key is for a model, by the client's name for it or by Kiro's."""
+    if not key.models:
+        return True
+    matches = _globs(key.models)
+    return bool(matches(asked.lower()) or (served and matches(served.lower())))
+
+
 def check_model(key: ClientKey, asked: str, served: str = "") -> None:
     """Make sure of the model, by the client's name for it or by Kiro's.
 
     Raises:
         NotAllowed: the key is for other models.
     """
-    if not key.models:
-        return
-    matches = _globs(key.models)
-    if not (matches(asked.lower()) or (served and matches(served.lower()))):
+    if not may_use(key, asked, served):
         allowed = ", ".join(key.models)
         raise NotAllowed(f"Client key {key.title} may not use model {asked}: it is for {allowed}.")
 
@@ -204,6 +213,9 @@ class KeyRing:
         self._snapshot: Snapshot | None = None
         self._trouble = ""
         self._failures = 0
+        self._seen: Stamp | None = None
+        """The file as it was before the last look that went well, if that says anything."""
+        self._look_at = 0.0
         self._used: dict[str, float] = {}
         self._wrote_used_at = time.monotonic()
         self._looked = threading.Event()
@@ -266,13 +278,22 @@ class KeyRing:
 
     def _keep_looking(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self.look()
+            if self._is_due():
+                self.look()
             if time.monotonic() - self._wrote_used_at >= USED_EVERY_S:
                 self._write_used()
             stop.wait(LOOK_EVERY_S)
 
+    def _is_due(self) -> bool:
+        """Whether there may be something new: to open the database costs more than all else."""
+        if self._seen is None or time.monotonic() >= self._look_at:
+            return True
+        return in_thread(lambda: stamp_of(self._database.path)) != self._seen
+
     def look(self) -> None:
         """Read the keys if they have changed."""
+        self._seen, seen = None, in_thread(lambda: stamp_of(self._database.path))
+        self._look_at = time.monotonic() + LOOK_ANYWAY_S
         known = self._snapshot.mark if self._snapshot is not None else None
         try:
             fresh = self._read(known)
@@ -290,6 +311,7 @@ class KeyRing:
         else:
             self._trouble = ""
             self._failures = 0
+            self._seen = seen
             if fresh is not None:
                 self._snapshot = fresh
                 in_thread(lambda: save_copy(self._copy, fresh))

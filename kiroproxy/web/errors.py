@@ -19,7 +19,7 @@ from kiroproxy.observability import log
 from kiroproxy.web.account import tell_other
 from kiroproxy.web.openai import is_openai
 from kiroproxy.web.services import services
-from kiroproxy.web.v1 import json_response
+from kiroproxy.web.v1 import account_of_refusal, json_response
 
 UPSTREAM = (e.UpstreamError, e.EventStreamError, e.RefreshFailed, e.RefreshTokenInvalid)
 """To an operator these are all the same: somebody upstream has said no, or nothing."""
@@ -100,7 +100,7 @@ def answer(error: Exception) -> Response:
     if not isinstance(error, e.KiroProxyError):
         log.exception("unhandled", request_id=g.request_id, path=request.path)
     status, body = _render()(error, g.request_id)
-    account = g.pop("account", None)
+    account = g.pop("account", None) or account_of_refusal()
     if account is not None:
         account.end(status, type(error).__name__, error=error)
         account.settle()
