@@ -8,7 +8,8 @@ from typing import cast
 from flask import Flask, Response, request
 from werkzeug.routing import Rule
 
-from kiroproxy.config import Config, load_config
+from kiroproxy import masking
+from kiroproxy.config import Config, load_config, secrets_of
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.links import FileLinks
 from kiroproxy.credentials.model import Credential, effective_machine_id
@@ -22,6 +23,7 @@ from kiroproxy.kiro.request import RequestSettings
 from kiroproxy.ledger.parts import build_ledger
 from kiroproxy.ledger.threads import in_thread
 from kiroproxy.ledger.usage import Retention
+from kiroproxy.metrics import PoolCounts, store_error
 from kiroproxy.observability import configure_logging
 from kiroproxy.relay import Timing
 from kiroproxy.runtime import Runtime
@@ -50,6 +52,7 @@ from kiroproxy.web import (
 )
 from kiroproxy.web.admin.door import AdminDoor
 from kiroproxy.web.response_store import ResponseStore
+from kiroproxy.web.scrape import MetricsDoor
 from kiroproxy.web.services import EXTENSION, Services
 
 CLIENT_PATH = re.compile(r"(?!/api/)(?:/[^/]+)?/v1/")
@@ -71,6 +74,7 @@ class _Rule(Rule):
 def create_app(config: Config | None = None) -> Flask:
     """The WSGI application of one worker; also good for the command line, unconfigured."""
     config = config or load_config()
+    masking.learn(secrets_of(config))
     configure_logging(config.log_level, config.log_format)
     app = Flask("kiroproxy", static_folder=None)
     app.url_rule_class = _Rule
@@ -85,7 +89,10 @@ def create_app(config: Config | None = None) -> Flask:
     errors.install(app)
     explain.install(app)
     _install_cors(app)
-    app.wsgi_app = AdminDoor(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
+    parts: Services = app.extensions[EXTENSION]
+    app.wsgi_app = AdminDoor(app.wsgi_app, parts)  # type: ignore[method-assign]
+    if config.metrics_bind:
+        app.wsgi_app = MetricsDoor(app.wsgi_app, parts)  # type: ignore[method-assign]
     return app
 
 
@@ -106,6 +113,17 @@ def build_services(config: Config) -> Services:
     accounts = AccountClient(voice)
     book = GroupBook(config.database_path, lambda: store.snapshot().groups, in_thread)
     runtime = Runtime(config.state_dir / "runtime.db")
+    runtime.on_fault = functools.partial(store_error, "runtime")
+    store.on_error = functools.partial(store_error, "credentials")
+    responses = ResponseStore(config.state_dir / "responses.db")
+    responses.on_fault = functools.partial(store_error, "responses")
+    ledger = build_ledger(
+        config.database_url,
+        config.state_dir,
+        runtime,
+        retention=Retention(raw_days=config.usage_days),
+    )
+    ledger.usage.on_error = store_error
     pool = Pool(
         store,
         build_refresher(config, transport),
@@ -118,6 +136,7 @@ def build_services(config: Config) -> Services:
         groups=book,
         inquiries=accounts,
         links=FileLinks(),
+        counts=PoolCounts(),
     )
     return Services(
         config=config,
@@ -125,12 +144,7 @@ def build_services(config: Config) -> Services:
         pool=pool,
         client=KiroClient(voice, header_wait_s=config.idle_timeout_sec),
         groups=book,
-        ledger=build_ledger(
-            config.database_url,
-            config.state_dir,
-            runtime,
-            retention=Retention(raw_days=config.usage_days),
-        ),
+        ledger=ledger,
         balances=Balances(pool, accounts),
         sign_ins=SignIns(transport, refresh_settings, accounts, Registry(pool, book), keep=pool),
         search=SearchClient(voice),
@@ -148,7 +162,7 @@ def build_services(config: Config) -> Services:
             ping_s=config.ping_interval_sec,
             idle_s=config.idle_timeout_sec,
         ),
-        responses=ResponseStore(config.state_dir / "responses.db"),
+        responses=responses,
     )
 
 

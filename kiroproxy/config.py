@@ -179,6 +179,19 @@ def printable(value: Any) -> str:
     return text(value)
 
 
+def listen_address(value: Any) -> str:
+    """Where to listen: `host:port`, `[IPv6]:port`, or `unix:` and a path."""
+    address = text(value)
+    if address.startswith("unix:/"):
+        return address
+    host, colon, port = address.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    known = bool(bare) and (":" not in host or bare != host)
+    if not (colon and known and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise ValueError("must be host:port, [IPv6]:port or unix:/path/to/socket")
+    return address
+
+
 LEVELS = ("debug", "info", "warn", "error")
 
 
@@ -425,6 +438,24 @@ class Config:
         "console, json, or auto: console on a terminal",
         choice("auto", "json", "console"),
     )
+    pass_traceparent: bool = setting(
+        True, "pass a client's W3C traceparent on to Kiro and countTokensApiUrl", switch
+    )
+    otel_endpoint: str = setting(
+        "",
+        "OpenTelemetry collector (OTLP over HTTP) to send traces to; needs kiroproxy[otel]",
+        url("http", "https"),
+        show=mask_password,
+        env={
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": as_is,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": as_is,
+        },
+    )
+    metrics_bind: str = setting(
+        "",
+        "address of its own for /metrics, without a key: host:port or unix:/path",
+        listen_address,
+    )
     record_failures: int = setting(0, "how many failed exchanges to keep for a look", whole(0))
 
     config_path: Path = Path("config.json")
@@ -653,6 +684,10 @@ def _warnings(document: Mapping[str, Any], path: Path, values: Mapping[str, Any]
 def _check_together(config: Config) -> None:
     if config.admin_api_key and config.admin_api_key == config.api_key:
         raise ConfigError("adminApiKey", "must not be the same as apiKey")  # S127
+    taken = config.host if config.host.startswith("unix:") else str(config.port)
+    own = config.metrics_bind
+    if own and (own if own.startswith("unix:") else own.rpartition(":")[2]) == taken:
+        raise ConfigError("metricsBind", "must be another port, or socket, than that of clients")
 
 
 def _read_dotenv(path: Path) -> dict[str, str]:
@@ -705,6 +740,39 @@ def require_client_key(config: Config) -> None:
             "no client key is configured; run `kiroproxy init`, or set apiKey in "
             f"{config.config_path.name} or KIRO_CLIENT_TOKEN in the environment",
         )
+
+
+def secrets_of(config: Config) -> list[str]:
+    """What of it must not be shown: keys, passwords, those inside of URLs too."""
+    found = []
+    for row in SETTINGS:
+        value = getattr(config, row.attribute)
+        if row.show is mask:
+            found.append(value)
+        elif row.show is mask_password:
+            found.append(urlsplit(value).password or "")
+    return [one for one in found if one]
+
+
+def traces_url(config: Config, environ: Mapping[str, str] | None = None) -> str:
+    """Where spans go: `otelEndpoint` and OTLP's path, unless the variable of traces says all of it.
+
+    Empty without an endpoint, and where OpenTelemetry's own variables switch tracing off.
+    """
+    environ = os.environ if environ is None else environ
+    off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    off = off or environ.get("OTEL_TRACES_EXPORTER", "").strip().lower() == "none"
+    if off or not config.otel_endpoint:
+        return ""
+    whole_url = config.origins.get("otel_endpoint", "").endswith("_TRACES_ENDPOINT")
+    return config.otel_endpoint + ("" if whole_url else "/v1/traces")
+
+
+def otel_protocol(environ: Mapping[str, str] | None = None) -> str:
+    """The protocol that the environment asks for, such as `grpc`; mostly none."""
+    environ = os.environ if environ is None else environ
+    names = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    return next((environ[name].strip().lower() for name in names if environ.get(name)), "")
 
 
 def desktop_variables() -> dict[str, str]:

@@ -149,9 +149,15 @@ class RefreshTokenInvalid(CredentialError):
 class StoreLocked(CredentialError):
     """Another process holds the store's lock for longer than we wait."""
 
+    counted = False
+    """Whether the metrics have it."""
+
 
 class StoreUnwritable(CredentialError):
     """No room, or a read-only file system: rotating a token now would lose it."""
+
+    counted = False
+    """Whether the metrics have it."""
 
 
 # ---- our database --------------------------------------------------------------------------

@@ -1,14 +1,13 @@
-"""Logs and metrics: what happened, for people and for machines, without secrets or prompts."""
+"""Logs: what happened, for people and for machines, without secrets or prompts."""
 
-import functools
 import logging
-import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO
 
 import msgspec
-from prometheus_client import Counter, Gauge, Histogram
+
+from kiroproxy.masking import mask_secrets
 
 _rich = sys.modules.get("rich")
 sys.modules["rich"] = None  # type: ignore[assignment]
@@ -27,60 +26,6 @@ LEVELS: Mapping[str, int] = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-SECRETS = (
-    "token",
-    "secret",
-    "authorization",
-    "api_key",
-    "apikey",
-    "password",
-    "cookie",
-)
-"""A text in a field whose name contains one of these is masked; numbers are counts."""
-MASK = "***"
-_SUSPICIOUS = re.compile(r"(?i)earer|://|ksk_")
-SECRET_TEXTS = (
-    (re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+"), rf"\1{MASK}"),
-    (re.compile(r"(://)[^\s/@\"']+@"), rf"\1{MASK}@"),  # user and password of a proxy's URL
-    (re.compile(r"\bksk_[\w-]+"), MASK),  # Kiro's API keys
-)
-"""What is masked wherever it stands, in a traceback for instance."""
-
-REQUESTS = Counter("kiroproxy_requests_total", "Requests answered.", ["route", "status", "stream"])
-IN_FLIGHT = Gauge(
-    "kiroproxy_requests_in_flight",
-    "Requests being answered.",
-    multiprocess_mode="livesum",
-)
-FIRST_EVENT = Histogram(
-    "kiroproxy_first_event_seconds",
-    "From the request to the first event of the answer.",
-    ["route"],
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120),
-)
-DURATION = Histogram(
-    "kiroproxy_request_duration_seconds",
-    "From the request to the end of the answer.",
-    ["route"],
-    buckets=(0.01, 0.05, 0.25, 1, 5, 15, 60, 300, 1800),
-)
-LEDGER_ROWS = Counter(
-    "kiroproxy_ledger_rows_total",
-    "Rows of the usage ledger: recorded, written to the database, spooled to disk, dropped.",
-    ["state"],
-)
-LEDGER_TROUBLES = Gauge(
-    "kiroproxy_ledger_troubles",
-    "What is wrong with the ledger's database, as /readyz tells.",
-    multiprocess_mode="livemax",
-)
-PASSED_OVER = Counter(
-    "kiroproxy_upstream_events_passed_over_total",
-    "Events of Kiro with nothing for the client; `unknown` are new to this version.",
-    ["type"],
-)
-ENDINGS = Counter("kiroproxy_reply_endings_total", "How replies ended.", ["reason"])
-
 log: structlog.stdlib.BoundLogger = structlog.get_logger("kiroproxy")
 
 
@@ -95,7 +40,7 @@ def configure_logging(level: str, log_format: str = "auto", stream: TextIO | Non
     renderer: Any = render_json
     if console:
         plain = structlog.dev.plain_traceback  # the others print the values of variables
-        renderer = structlog.dev.ConsoleRenderer(exception_formatter=plain)
+        renderer = structlog.dev.ConsoleRenderer(colors=out.isatty(), exception_formatter=plain)
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -139,35 +84,3 @@ def render_json(logger: Any, method: str, event: MutableMapping[str, Any]) -> st
 
 class _Handler(logging.StreamHandler[TextIO]):
     """Ours, to be replaced when logging is configured again."""
-
-
-def mask_secrets(
-    logger: Any, method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
-    """Replace what is secret, by the names of fields and by its looks."""
-    for key, value in event.items():
-        event[key] = _masked(key, value)
-    return event
-
-
-@functools.lru_cache(maxsize=1024)
-def _names_secret(key: str) -> bool:
-    name = key.lower().replace("-", "_")
-    return any(secret in name for secret in SECRETS)
-
-
-def _masked(key: str, value: Any) -> Any:
-    if value is None or type(value) in (int, float, bool):
-        return value
-    if isinstance(value, Mapping):
-        return {inner: _masked(str(inner), one) for inner, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_masked(key, one) for one in value]
-    if not isinstance(value, str | bytes):
-        return value
-    if _names_secret(key):
-        return MASK
-    if isinstance(value, str) and _SUSPICIOUS.search(value):
-        for pattern, replacement in SECRET_TEXTS:
-            value = pattern.sub(replacement, value)
-    return value

@@ -14,13 +14,20 @@ import msgspec
 
 from kiroproxy.conversation import Conversation, Failed, ReplyEvent, Usage
 from kiroproxy.credentials.pool import Lease
-from kiroproxy.errors import EventStreamError, KiroProxyError, TruncatedStream, UpstreamTimeout
+from kiroproxy.errors import (
+    EventStreamError,
+    KiroProxyError,
+    TruncatedStream,
+    Unreachable,
+    UpstreamTimeout,
+)
 from kiroproxy.eventstream import Decoder
 from kiroproxy.kiro.events import INVALID_STATE, QUIET, parse_events
 from kiroproxy.kiro.models import Choice
 from kiroproxy.kiro.reply import Reply
 from kiroproxy.kiro.request import RequestSettings, build_request
-from kiroproxy.observability import PASSED_OVER, log
+from kiroproxy.metrics import CORRUPT, FRAMES, PASSED_OVER, TRUNCATIONS
+from kiroproxy.observability import log
 from kiroproxy.token_count import Calibration
 from kiroproxy.transport import Exchange
 from kiroproxy.upstream import failover
@@ -61,6 +68,7 @@ class ReplyStream:
         """The client sees nothing but pings: they are due by the clock, not by silence."""
         self._exchange = exchange
         self._decoder = Decoder()
+        self._frames = 0
         self._reply = reply
         self._timing = timing
         self._clock = clock
@@ -68,6 +76,7 @@ class ReplyStream:
         """Batches read while priming."""
         self._last_byte = self._last_sent = clock()
         self._on_close: Callable[[Exception | None], None] | None = None
+        self._closed = False
 
     def prime(self, *, whole: bool) -> None:
         """Read until the answer starts; all of it if `whole`.
@@ -119,7 +128,9 @@ class ReplyStream:
             data = self._exchange.read(max(wake - now, 0.001))
             if data:
                 self._last_byte = self._clock()
-                events = self._reply.feed(parse_events(self._decoder.feed(data)))
+                frames = self._decoder.feed(data)
+                self._frames += len(frames)
+                events = self._reply.feed(parse_events(frames))
                 fault = self._decoder.fault
                 if fault is not None:
                     return events + self._reply.fail(fault)
@@ -156,6 +167,9 @@ class ReplyStream:
     def close(self) -> None:
         """Close upstream and give the credential back; harmless when repeated."""
         act, self._on_close = self._on_close, None
+        if not self._closed:
+            self._closed = True
+            note_stream(self._frames, self._reply)
         try:
             self._exchange.close()
         finally:
@@ -217,6 +231,23 @@ def relay(
     return failover.run(attempt, pool, model)
 
 
+_BREAKS = {TruncatedStream: "body", Unreachable: "reset", UpstreamTimeout: "silence"}
+
+
+def note_stream(frames: int, reply: Reply) -> None:
+    """Count the frames of a stream that is over, and what was wrong with it."""
+    if frames:
+        FRAMES.inc(frames)
+    last = reply.last
+    if type(last) is Failed:
+        if kind := _BREAKS.get(type(last.error)):
+            TRUNCATIONS[kind,].inc()
+        elif isinstance(last.error, EventStreamError):
+            CORRUPT[type(last.error).__name__,].inc()
+    elif kind := reply.truncation:
+        TRUNCATIONS[kind,].inc()
+
+
 _told: set[str] = set()
 
 
@@ -224,7 +255,7 @@ def note_passed_over(reply: Reply) -> None:
     """Count the events that had nothing for the client; tell of each new kind once."""
     for kind, count in reply.passed_over.items():
         known = kind in QUIET or kind == INVALID_STATE
-        PASSED_OVER.labels(kind if known else "unknown").inc(count)
+        PASSED_OVER[kind if known else "unknown",].inc(count)
         if kind == INVALID_STATE:
             log.warning("Kiro reported an invalid state")
         elif not known and kind not in _told and len(_told) < MAX_TOLD:

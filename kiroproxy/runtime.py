@@ -541,6 +541,15 @@ class Runtime(SharedDatabase):
 
         return self._transaction(work, {})
 
+    def waiting(self) -> int:
+        """How many requests wait for a credential."""
+
+        def work(db: sqlite3.Connection) -> int:
+            query = "SELECT count(*) FROM waiters WHERE until > ?"
+            return int(db.execute(query, (self.now(),)).fetchone()[0])
+
+        return self._transaction(work, 0)
+
     def in_flight(self) -> dict[int, int]:
         """How many places of each credential are taken."""
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +24,15 @@ import filelock
 from flask import Flask
 from gunicorn import systemd
 
-from kiroproxy import listening
-from kiroproxy.config import Config, load_config, require_client_key
+from kiroproxy import listening, spans
+from kiroproxy.config import (
+    Config,
+    load_config,
+    mask_password,
+    otel_protocol,
+    require_client_key,
+    traces_url,
+)
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
 from kiroproxy.credentials.kiro2api_db import is_kiro2api
@@ -47,6 +54,13 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
 HEADER_BYTES = 16 * 1024
 REQUEST_LINE_BYTES = 8190
+METRICS_FILES = {
+    "counter": 256 * 1024,
+    "histogram": 128 * 1024,
+    "gauge_livesum": 64 * 1024,
+    "gauge_livemax": 64 * 1024,
+}
+"""Bytes of what prometheus_client maps in each worker: some 150 each for a thousand series."""
 HOUSEKEEPING_S = 20.0
 """Well below the five minutes in which a token that ages must be renewed (S101)."""
 COUNTING_S = 2.0
@@ -93,7 +107,17 @@ def application() -> Flask:
     """The WSGI application on the configuration that the master has checked."""
     from kiroproxy.app import create_app
 
-    return create_app(_master.config)
+    app = create_app(_master.config)
+    if _master.config is not None:
+        _trace(app, _master.config)
+    return app
+
+
+def _trace(app: Flask, config: Config) -> None:
+    """Send spans, if there is somewhere to send them to."""
+    endpoint = traces_url(config)
+    if endpoint and spans.is_installed():
+        app.extensions["kiroproxy"].spans = spans.Spans(endpoint)
 
 
 def under_gunicorn() -> bool:
@@ -118,7 +142,16 @@ def checked_config() -> Config:
         read_auth_token(config.auth_token)
     config = _with_writable_state(config)
     refuse_network_filesystems(config)
-    return config
+    return dataclasses.replace(config, warnings=(*config.warnings, *_tracing_warnings(config)))
+
+
+def _tracing_warnings(config: Config) -> Iterator[str]:
+    """A platform may set the variables for everybody: nothing of this keeps us from serving."""
+    endpoint = traces_url(config)
+    if endpoint and not spans.is_installed():
+        yield spans.MISSING.format(mask_password(endpoint))
+    elif endpoint and otel_protocol() not in ("", "http/protobuf"):
+        yield f"OpenTelemetry's protocol {otel_protocol()} is not spoken: http/protobuf is used"
 
 
 def refuse_network_filesystems(config: Config) -> None:
@@ -156,7 +189,7 @@ def gunicorn_settings() -> dict[str, Any]:
     return {
         "wsgi_app": "kiroproxy.serving:application()",
         "proc_name": "kiroproxy",
-        "bind": bind_address(config),
+        "bind": bind_addresses(config),
         "workers": config.workers,
         "worker_class": "kiroproxy.worker.Worker",
         # A stream holds its connection for minutes: the default of 1000 is soon used up.
@@ -177,6 +210,7 @@ def gunicorn_settings() -> dict[str, Any]:
         "worker_tmp_dir": str(memory) if os.access(memory, os.W_OK) else None,
         "accesslog": None,  # the application logs requests, with their ids
         "errorlog": "-",
+        "logger_class": f"kiroproxy.gunicorn_log.{_logger(config)}",
         "loglevel": {"warn": "warning"}.get(config.log_level, config.log_level),
         "on_starting": on_starting,
         "when_ready": when_ready,
@@ -187,6 +221,20 @@ def gunicorn_settings() -> dict[str, Any]:
         "worker_exit": worker_exit,
         "post_worker_init": post_worker_init,
     }
+
+
+def _logger(config: Config) -> str:
+    """Which of the two forms gunicorn's own lines have: the one of ours."""
+    console = config.log_format == "console" or (
+        config.log_format == "auto" and sys.stderr.isatty()
+    )
+    return "PlainLogger" if console else "JsonLogger"
+
+
+def bind_addresses(config: Config) -> str | list[str]:
+    """Where clients come, and the metrics' own address if there is one: any worker serves both."""
+    clients = bind_address(config)
+    return [clients, config.metrics_bind] if config.metrics_bind else clients
 
 
 def bind_address(config: Config) -> str:
@@ -336,6 +384,28 @@ def take_over_keys(config: Config, entries: Sequence[object]) -> list[str]:
         return [f"the client keys of KIRO_AUTH_TOKEN were not taken over: {error}"]
 
 
+def _reserve_metrics(server: Any) -> None:
+    """Make this worker's files for counters whole: they are mapped into memory.
+
+    A write to a hole of such a file kills the process where the disk is full. Without room the
+    worker counts for itself alone.
+    """
+    directory = Path(os.environ.get(METRICS_VARIABLE, ""))
+    begun: list[Path] = []
+    try:
+        for kind, size in METRICS_FILES.items():
+            path = directory / f"{kind}_{os.getpid()}.db"
+            with path.open("ab") as file:
+                if file.tell() < size:
+                    begun += [path] if not file.tell() else []
+                    file.write(bytes(size - file.tell()))
+    except OSError as error:
+        os.environ.pop(METRICS_VARIABLE, None)
+        for path in begun:  # a file without its first bytes would spoil every scrape
+            path.unlink(missing_ok=True)
+        server.log.error("the metrics of worker %d are its own alone: %s", os.getpid(), error)
+
+
 def wipe_metrics(directory: Path) -> None:
     """Forget the counters of processes that are gone (Q12)."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -362,6 +432,20 @@ def when_ready(server: Any) -> None:
     for warning in config.warnings:
         server.log.warning("%s", warning)
     _guard_reload(server)
+    if config.metrics_bind:
+        _look_for_metrics_address(server, config.metrics_bind)
+
+
+def _look_for_metrics_address(server: Any, own: str) -> None:
+    """Sockets that a service manager hands over replace those that gunicorn would open."""
+    bound = {str(one) for one in server.LISTENERS}
+    port = own.rpartition(":")[2]
+    if not any(one == own or one.endswith(f":{port}") for one in bound):
+        server.log.warning(
+            "metricsBind is %s, but the sockets were handed over and that is none of them: "
+            "add it to the socket unit",
+            own,
+        )
 
 
 def _guard_reload(server: Any) -> None:
@@ -410,6 +494,7 @@ def pre_exec(server: Any) -> None:
 def post_fork(server: Any, worker: Any) -> None:
     """Give the worker its time limits; it imports next, which makes no garbage either (gc)."""
     gc.disable()
+    _reserve_metrics(server)
     if _master.config is not None:
         worker.grace_s = _master.config.graceful_timeout_sec
         worker.cfg.set("graceful_timeout", _master.config.graceful_timeout_sec + KILL_S)
@@ -426,6 +511,11 @@ def post_worker_init(worker: Any) -> None:
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
     keep_freed_memory()
     _keep_house(worker)
+    from kiroproxy import metrics
+    from kiroproxy.hub_watch import watch_hub
+
+    metrics.begin()
+    worker.hub_watch = watch_hub()
 
 
 def keep_freed_memory() -> None:
@@ -470,12 +560,12 @@ def _keep_house(worker: Any) -> None:
 def count_rows(ledger: "Ledger", before: Mapping[str, int]) -> Mapping[str, int]:
     """Bring the metrics of the ledger's rows up to date; returns what was counted."""
     # not before the metrics' directory is set (Q12)
-    from kiroproxy.observability import LEDGER_ROWS, LEDGER_TROUBLES
+    from kiroproxy.metrics import LEDGER_ROWS, LEDGER_TROUBLES
 
     counts = ledger.usage.counts
     now = {state: getattr(counts, state) for state in ("recorded", "written", "spooled", "dropped")}
     for state, count in now.items():
-        LEDGER_ROWS.labels(state).inc(count - before.get(state, 0))
+        LEDGER_ROWS[state,].inc(count - before.get(state, 0))
     LEDGER_TROUBLES.set(len(ledger.problems()))
     return now
 
@@ -483,11 +573,15 @@ def count_rows(ledger: "Ledger", before: Mapping[str, int]) -> Mapping[str, int]
 @survivable
 def worker_exit(server: Any, worker: Any) -> None:
     """Write the ledger's last rows, and let a refresh land: only its answer has the new token."""
+    if (watch := getattr(worker, "hub_watch", None)) is not None:
+        watch.stop()
     app = getattr(worker, "wsgi", None)
     parts = getattr(app, "extensions", {}).get("kiroproxy")
     if parts is None:
         return
     parts.ledger.close()
+    if parts.spans is not None:
+        parts.spans.close()
     if not parts.pool.drain(DRAIN_S):
         server.log.error("a refresh was still in flight after %s s", DRAIN_S)
 

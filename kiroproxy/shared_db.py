@@ -70,12 +70,13 @@ def stamp_of(path: Path | None) -> Stamp | None:
 class SharedDatabase:
     """Access to the file at `path`; one connection per process, opened by `_open` after fork.
 
-    `faults` counts the transactions that did not come about.
+    `faults` counts the transactions that did not come about; `on_fault` is told of each.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.faults = 0
+        self.on_fault: Callable[[], None] = lambda: None
         self._connection: sqlite3.Connection | None = None
         self._inherited: list[sqlite3.Connection] = []
         """A parent's connections: closing one here would drop the parent's locks."""
@@ -113,16 +114,20 @@ class SharedDatabase:
                     return self._attempt(work)
                 except (sqlite3.Error, OSError) as error:
                     if not is_busy(error):
-                        self.faults += 1
+                        self._count_fault()
                         self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
                         self._drop()
                         self._broke(error)
                         return default
                 if (now := time.monotonic()) > asked_at + patience:
                     self._hurry_until = now + HURRY_S
-                    self.faults += 1
+                    self._count_fault()
                     return default
                 time.sleep(BUSY_PAUSE_S)
+
+    def _count_fault(self) -> None:
+        self.faults += 1
+        self.on_fault()
 
     def _attempt(self, work: Work[T]) -> T:
         if self._connection is None:

@@ -17,10 +17,13 @@ from kiroproxy.config import (
     load_config,
     mask,
     mask_password,
+    otel_protocol,
     own_system_version,
     read_json,
     require_client_key,
+    secrets_of,
     shown,
+    traces_url,
 )
 from kiroproxy.errors import ConfigError
 
@@ -383,3 +386,91 @@ def test_what_a_file_would_hold(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("broken", "utf-8")
     config = load_config(environ={}, cwd=tmp_path, document={"port": 9000})
     assert (config.port, config.origins["port"]) == (9000, "config.json port")
+
+
+def test_s88_s89_which_variable_sets_the_level(tmp_path: Path) -> None:
+    """Ours, then LOG_LEVEL, RUST_LOG, GIN_MODE; then .env; then the file."""
+    environ = {
+        "KIROPROXY_LOG_LEVEL": "error",
+        "LOG_LEVEL": "warn",
+        "RUST_LOG": "info,hyper=trace",
+        "GIN_MODE": "debug",
+    }
+    found = []
+    for name in (*environ, None):
+        config = load(
+            tmp_path, environ=environ, dotenv="LOG_LEVEL=debug\n", document={"logLevel": "error"}
+        )
+        found.append((config.log_level, config.origins["log_level"]))
+        if name:
+            environ = {key: value for key, value in environ.items() if key != name}
+    assert found == [
+        ("error", "environment KIROPROXY_LOG_LEVEL"),
+        ("warn", "environment LOG_LEVEL"),
+        ("info", "environment RUST_LOG"),
+        ("debug", "environment GIN_MODE"),
+        ("debug", ".env LOG_LEVEL"),
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9464", "[::1]:9464", "metrics:1", "unix:/run/m"])
+def test_addresses_to_listen_on(tmp_path: Path, address: str) -> None:
+    assert load(tmp_path, document={"metricsBind": address}).metrics_bind == address
+
+
+@pytest.mark.parametrize(
+    "address", ["9464", ":9464", "h:", "h:0", "h:65536", "h:x", "::1:9464", "unix:m", "[]:1", 9464]
+)
+def test_what_is_no_address(tmp_path: Path, address: Any) -> None:
+    with pytest.raises(ConfigError, match="metricsBind"):
+        load(tmp_path, document={"metricsBind": address})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"port": 9464, "metricsBind": "127.0.0.1:9464"},
+        {"host": "unix:/run/x", "metricsBind": "unix:/run/x"},
+    ],
+)
+def test_metrics_do_not_listen_where_clients_come(tmp_path: Path, document: Any) -> None:
+    with pytest.raises(ConfigError, match="metricsBind"):
+        load(tmp_path, document=document)
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, ""),
+        ({"KIROPROXY_OTEL_ENDPOINT": "http://c:4318/"}, "http://c:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, "http://c:4318/v1/traces"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://t:1/own/path",
+            },
+            "http://t:1/own/path",
+        ),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_SDK_DISABLED": "true"}, ""),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_TRACES_EXPORTER": "none"}, ""),
+    ],
+)
+def test_where_traces_go(tmp_path: Path, environ: dict[str, str], url: str) -> None:
+    assert traces_url(load(tmp_path, environ=environ), environ) == url
+
+
+def test_the_protocol_that_is_asked_for() -> None:
+    assert otel_protocol({}) == ""
+    assert otel_protocol({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}) == "grpc"
+
+
+def test_secrets_of_a_configuration(tmp_path: Path) -> None:
+    document = {
+        "apiKey": "sk-client",
+        "adminApiKey": "sk-admin",
+        "proxyUrl": "http://me:hunter2@proxy:1",
+        "proxyPassword": "hunter3",
+    }
+    found = secrets_of(load(tmp_path, document=document))
+    assert {"sk-client", "sk-admin", "hunter2", "hunter3"} <= set(found)
+    assert "" not in found

@@ -34,6 +34,7 @@ from kiroproxy.kiro.request import KiroRequest, RequestSettings
 from kiroproxy.relay import ReplyStream, Timing, conversation_id, relay
 from kiroproxy.transport import Exchange
 from kiroproxy.upstream.client import KiroClient
+from tests.web.conftest import Counters
 
 TIMING = Timing(first_frame_s=5, ping_s=25, idle_s=120)
 
@@ -606,3 +607,54 @@ class Log:
 
     def __init__(self, told: list[str]) -> None:
         self.debug = self.warning = lambda event, **_: told.append(event)
+
+
+# ---- what is counted -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "how", "name", "kind"),
+    [
+        ([HELLO, METERING + CONTEXT], "end", "", ""),
+        ([HELLO, CORRUPT], "end", "corrupt_frames_total", "BadChecksum"),
+        ([HELLO, HELLO[:-3]], "end", "truncations_total", "body"),
+        ([HELLO], "cut", "truncations_total", "body"),
+        ([HELLO, e.Unreachable("reset")], "end", "truncations_total", "reset"),
+        ([HELLO], "open", "truncations_total", "silence"),
+        ([HELLO], "end", "truncations_total", "no_trailer"),
+        (
+            [event("toolUseEvent", toolUseId="t", name="w", input='{"a": '), METERING + CONTEXT],
+            "end",
+            "truncations_total",
+            "tool_call",
+        ),
+        (
+            [event("reasoningContentEvent", text="hm"), METERING + CONTEXT],
+            "end",
+            "truncations_total",
+            "no_answer",
+        ),
+        ([HELLO, THROTTLED], "end", "", ""),
+    ],
+)
+def test_what_was_wrong_with_a_stream_is_counted_once(
+    steps: list[Any], how: str, name: str, kind: str
+) -> None:
+    counters = Counters()
+    bench = Bench(*steps, how=how)
+    bench.events()
+    for _ in range(2):
+        bench.stream.close()
+    faults = ("corrupt_frames_total", "truncations_total")
+    assert {one: counters.of(one) for one in faults} == {one: one == name for one in faults}
+    assert not name or counters.of(name, kind=kind) == 1
+    assert counters.of("frames_total") >= 1
+
+
+def test_frames_are_counted_whoever_leaves() -> None:
+    counters = Counters()
+    bench = Bench(HELLO + HELLO, HELLO, how="open").primed()
+    next(iter(bench.stream))
+    bench.stream.close()
+    assert counters.of("frames_total") == 2
+    assert counters.of("truncations_total") == 0

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import resource
 import signal
 import sqlite3
 import stat
@@ -519,6 +520,45 @@ def test_network_file_systems_are_refused_unless_allowed(
         serving.checked_config()
     monkeypatch.setenv("KIROPROXY_ALLOW_NETWORK_FILESYSTEM", "true")
     serving.checked_config()
+
+
+def test_files_of_counters_have_no_holes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are mapped: with a full disk, a write to a hole would kill the worker."""
+    monkeypatch.setenv(serving.METRICS_VARIABLE, str(tmp_path))
+    for _ in range(2):
+        serving._reserve_metrics(fake_server())
+    found = {file.name: file.stat() for file in tmp_path.iterdir()}
+    assert found.keys() == {f"{kind}_{os.getpid()}.db" for kind in serving.METRICS_FILES}
+    for kind, size in serving.METRICS_FILES.items():
+        status = found[f"{kind}_{os.getpid()}.db"]
+        assert status.st_size == size
+        assert status.st_blocks * 512 >= size
+
+
+def test_a_worker_without_room_counts_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(serving.METRICS_VARIABLE, str(tmp_path / "nowhere"))
+    server = fake_server()
+    serving._reserve_metrics(server)
+    assert serving.METRICS_VARIABLE not in os.environ
+    assert "its own alone" in server.log.lines[-1]
+
+
+def test_a_disk_that_is_full_leaves_no_half_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without its first bytes would spoil the scrapes of all workers."""
+    monkeypatch.setenv(serving.METRICS_VARIABLE, str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200 * 1024, hard))  # of the first file a part
+    try:
+        serving._reserve_metrics(fake_server())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_kiro2apis_database_is_named(home: Path) -> None:

@@ -130,3 +130,11 @@ def test_a_broken_database_is_left_alone_for_a_while(
     counter._reopen_at = 0.0
     assert counter.add() == 1
     counter.close()
+
+
+def test_each_fault_is_told(tmp_path: Path) -> None:
+    counter = Counter(tmp_path)  # a directory
+    told: list[int] = []
+    counter.on_fault = lambda: told.append(counter.faults)
+    assert counter.add() == -1
+    assert told == [1]

@@ -186,6 +186,8 @@ class Borrower:
             ours = isinstance(outcome, KiroProxyError)
             attempt.outcome = type(outcome).__name__ if ours else "undecided"
             attempt.message = str(outcome)
+        if self.trace.id:  # a client's
+            self._pool.counts.attempt(attempt.outcome)
         self._keep_trace()
 
     def _keep_trace(self) -> None:
@@ -201,6 +203,8 @@ class Borrower:
         else:
             judging = pool._judge(credential, outcome)
             pool._runtime.give_back(ticket, judging)
+            if judging.verdict.note.cooldown_s > 0:
+                pool.counts.cooldown(judging.verdict.note.why)
             pool._learn(credential, judging.verdict, self._model)
         pool._lanes.wake()
 

@@ -95,6 +95,17 @@ class Credential:
     extra: Mapping[str, Any] = field(default_factory=dict, repr=False, hash=False)
 
     @property
+    def secrets(self) -> tuple[str | None, ...]:
+        """What must not stand in a log."""
+        return (
+            self.access_token,
+            self.refresh_token,
+            self.client_secret,
+            self.kiro_api_key,
+            self.proxy_password,
+        )
+
+    @property
     def bearer(self) -> str | None:
         """What follows `Bearer`: the access token, or the API key itself."""
         return self.kiro_api_key if self.auth_method == "api_key" else self.access_token

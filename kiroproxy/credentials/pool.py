@@ -21,6 +21,7 @@ import msgspec
 from kiroproxy.credentials import failpoints
 from kiroproxy.credentials.borrowing import Borrower
 from kiroproxy.credentials.borrowing import Lease as Lease
+from kiroproxy.credentials.counts import Counts, NoCounts
 from kiroproxy.credentials.groups import GroupBook, GroupSettings
 from kiroproxy.credentials.lanes import Lanes
 from kiroproxy.credentials.model import Credential
@@ -119,13 +120,17 @@ class Pool:
         groups: GroupBook | None = None,
         inquiries: Inquiries | None = None,
         links: Links | None = None,
+        counts: Counts | None = None,
         clock: Callable[[], datetime] = _utc_now,
         failpoint: failpoints.Failpoint = failpoints.no_failpoint,
     ) -> None:
         self.store = store
         self.groups = groups
         self.traces = Traces(runtime)
-        self.renewals = Renewals(store, refresher, clock=clock, failpoint=failpoint, links=links)
+        self.counts = counts or NoCounts()
+        self.renewals = Renewals(
+            store, refresher, clock=clock, failpoint=failpoint, links=links, counts=self.counts
+        )
         self._runtime = runtime
         self._inquiries = inquiries
         self.max_concurrent = max_concurrent

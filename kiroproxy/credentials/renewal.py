@@ -18,6 +18,7 @@ from typing import Final, Protocol
 import msgspec
 
 from kiroproxy.credentials import failpoints
+from kiroproxy.credentials.counts import Counts, NoCounts
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.policy import Freshness, disabled_reason, freshness
 from kiroproxy.credentials.refresh import RefreshFailure
@@ -114,12 +115,14 @@ class Renewals:
         clock: Callable[[], datetime],
         failpoint: failpoints.Failpoint = failpoints.no_failpoint,
         links: Links | None = None,
+        counts: Counts | None = None,
     ) -> None:
         self._store = store
         self._refresher = refresher
         self._clock = clock
         self._failpoint = failpoint
         self._links = links or NoLinks()
+        self._counts = counts or NoCounts()
         self._lock = threading.Lock()
         """Guards the dictionaries below; held for a few statements, never across IO."""
         self._flights: dict[int, _Flight] = {}
@@ -380,8 +383,10 @@ class Renewals:
         if isinstance(outcome, RefreshFailure):
             if not outcome.unconfirmed:
                 session.drop_intent()
+            self._counts.refreshed(_kind(outcome))
             return outcome
         stored = self._save(session, _Unsaved(base, outcome))
+        self._counts.refreshed("unsaved" if stored is None else "ok")
         self._links.write_back(base, outcome)
         return stored or outcome
 
@@ -453,9 +458,17 @@ class Renewals:
                     )
 
         log.error("credential #%d is disabled: %s", credential.id, reason)
+        self._counts.disabled(reason)
         try:
             self._store.edit(change)
         except (CredentialError, ConfigError) as error:
             log.error("that could not be stored: %s", error)
             self._dead[credential.id] = (credential.refresh_token, reason)
             self.changes += 1
+
+
+def _kind(failure: RefreshFailure) -> str:
+    """A failure in one word, for the counts."""
+    if failure.unconfirmed:
+        return "unconfirmed"
+    return "refused" if failure.disable or failure.counts else "failed"

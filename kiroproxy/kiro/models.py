@@ -141,6 +141,16 @@ def _family(plain: str) -> str | None:
     return f"claude-{named[0]}-4.5" if len(named) == 1 else None
 
 
+def listed_id(kiro_id: str, settings: ModelSettings, catalogue: Sequence[Model]) -> str:
+    """The id if Kiro or the operator lists it, else `other`: clients may make up any number."""
+    for models in (catalogue, BUILT_IN):
+        for model in models:
+            if model.id == kiro_id:
+                return kiro_id
+    named = kiro_id in settings.mapping.values() or kiro_id in CODEWHISPERER.values()
+    return kiro_id if named or kiro_id == settings.unknown else "other"
+
+
 def describe(kiro_id: str, catalogue: Sequence[Model] = BUILT_IN) -> Model:
     """Look a Kiro id up; one that nobody lists gets the window of its generation."""
     for model in (*catalogue, *BUILT_IN):

@@ -82,6 +82,8 @@ class Reply:
 
     def __init__(self, expectations: Expectations) -> None:
         self.done = False
+        self.last: Stop | Failed | None = None
+        """How it ended."""
         self.input_tokens = expectations.input_tokens
         self.passed_over: Counter[str] = Counter()
         self.settle_s: float | None = None
@@ -104,7 +106,8 @@ class Reply:
         """Calls that the client has not whole, in order; the first one is the open block."""
         self._last_call = ""
         self._whole_calls = 0
-        self._cut = False
+        self._cut = ""
+        """Why the answer is not whole: `tool_call`, or `no_answer` behind thoughts."""
         self._length_exceeded = False
         """Upstream said so itself."""
         self._filtered = False
@@ -161,7 +164,7 @@ class Reply:
             return out
         if not self._said and not self._filtered:
             out.append(TextDelta(" "))  # S50: clients choke on an answer of thoughts alone
-            self._cut = True
+            self._cut = self._cut or "no_answer"
         self._stop(out)
         return out
 
@@ -344,7 +347,7 @@ class Reply:
                 out.append(ToolInputDelta("{}"))
         if self._shown:
             out.append(ToolUseEnd(whole))
-            self._cut = self._cut or not whole
+            self._cut = self._cut if whole else "tool_call"
             self._whole_calls += whole
         del self._calls[key]
         self._ended_calls[key] = call.name
@@ -434,7 +437,7 @@ class Reply:
             (self._length_exceeded, "max_tokens"),
             (self._full, "model_context_window_exceeded"),
             (self._filtered, "refusal"),
-            (self._cut or untrailed, "max_tokens"),
+            (bool(self._cut) or untrailed, "max_tokens"),
             (matched, "stop_sequence"),
             (self._whole_calls, "tool_use"),
         )
@@ -448,7 +451,14 @@ class Reply:
 
     def _finish(self, last: Stop | Failed, out: list[ReplyEvent]) -> None:
         self.done = True
+        self.last = last
         out.append(last)
+
+    @property
+    def truncation(self) -> str:
+        """Why it ended as cut though Kiro had not said so; `no_trailer` if it just ended."""
+        cut = type(self.last) is Stop and self.last.reason == "max_tokens"
+        return (self._cut or "no_trailer") if cut and not self._length_exceeded else ""
 
     @property
     def counted_input(self) -> int | None:

@@ -15,7 +15,7 @@ import msgspec
 from kiroproxy.errors import ConfigError, DatabaseError
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.usage import new_id
-from kiroproxy.observability import MASK, mask_secrets
+from kiroproxy.masking import MASK, mask_secrets
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection

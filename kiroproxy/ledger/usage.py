@@ -117,6 +117,7 @@ class UsageLedger:
         retention: Retention = DEFAULT_RETENTION,
         flush_s: float = FLUSH_S,
         on_caught_up: Callable[[], None] = lambda: None,
+        on_error: Callable[[str], None] = lambda store: None,
     ) -> None:
         self.database = database
         self.spool = spool
@@ -124,6 +125,8 @@ class UsageLedger:
         self.counts = Counts()
         self._flush_s = flush_s
         self._on_caught_up = on_caught_up
+        self.on_error = on_error
+        """Told which store, `ledger` or `spool`, did not take rows."""
         self._waiting: deque[UsageRow] = deque()
         self._turn = threading.Lock()
         self._stop = threading.Event()
@@ -213,6 +216,7 @@ class UsageLedger:
                 done += len(batch)
         except (DatabaseError, ConfigError) as error:
             self._ill_until = time.monotonic() + REST_S
+            self.on_error("ledger")
             if not self._trouble:
                 log.warning("usage goes to %s for now: %s", self.spool.directory, error)
             self._trouble = f"usage is not written to the database: {error}"
@@ -240,6 +244,7 @@ class UsageLedger:
         try:
             in_thread(lambda: self.spool.append(lines))
         except OSError as error:
+            self.on_error("spool")
             self._trouble = f"usage is kept in memory, the spool cannot be written: {error}"
             return False
         self.counts.spooled += len(rows)

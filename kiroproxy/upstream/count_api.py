@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from kiroproxy import tracing
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.kiro.events import lenient_json
 from kiroproxy.observability import log
@@ -36,7 +37,7 @@ class CountApi:
             answer = self._transport.call(
                 "POST",
                 self._url,
-                headers=self._headers,
+                headers=self._headers | tracing.outgoing(),
                 body=msgspec.json.encode(wanted),
                 route=self._route,
                 timeout_s=TIMEOUT_S,

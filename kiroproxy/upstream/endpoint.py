@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
+from kiroproxy import tracing
 from kiroproxy.conversation import Json
 from kiroproxy.credentials.model import (
     DEFAULT_ENDPOINT,
@@ -215,7 +216,7 @@ def chat_call(
     return Call(
         "POST",
         api_base(identity, credential) + flavour.chat_path,
-        chat_headers(identity, credential, voice.machine_id_of(credential)),
+        chat_headers(identity, credential, voice.machine_id_of(credential)) | tracing.outgoing(),
         request.body(flavour.profile_arn(credential) or "", with_effort=with_effort, state=state),
     )
 
@@ -227,6 +228,7 @@ def search_call(voice: Voice, credential: Credential, body: bytes) -> Call:
     headers |= _common_headers(identity, credential, machine_id, STREAMING, 3)
     if arn := control_profile_arn(credential):
         headers["x-amzn-kiro-profile-arn"] = arn
+    headers |= tracing.outgoing()
     return Call("POST", api_base(identity, credential) + "/mcp", headers, body)
 
 

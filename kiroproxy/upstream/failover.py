@@ -16,6 +16,7 @@ import msgspec
 from kiroproxy import errors as e
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.pool import Lease
+from kiroproxy.metrics import FAILOVERS
 
 PER_CREDENTIAL = 3
 PER_REQUEST = 9
@@ -64,6 +65,9 @@ def run(
     tally = _Tally()
     while tally.tries.total() < PER_REQUEST:
         lease = _next_lease(pool, model, tally, sleep)
+        if tally.last is not None and lease.credential.id != tally.before:
+            FAILOVERS[type(tally.last).__name__,].inc()
+        tally.before = lease.credential.id
         tally.tries[lease.credential.id] += 1
         try:
             return attempt(lease)
@@ -91,6 +95,8 @@ class _Tally(msgspec.Struct):
     resolved: set[int] = msgspec.field(default_factory=set)
     same: int | None = None
     """The credential whose token or profile is another one now: it goes first."""
+    before: int = 0
+    """The credential of the attempt before."""
     empty: int = 0
     last: e.KiroProxyError | None = None
 

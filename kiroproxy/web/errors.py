@@ -12,10 +12,13 @@ from werkzeug.exceptions import MethodNotAllowed as WrongMethod
 from werkzeug.exceptions import NotFound as NoRoute
 
 from kiroproxy import errors as e
+from kiroproxy import tracing
 from kiroproxy.dialects import openai_errors
 from kiroproxy.dialects.anthropic import errors as anthropic
-from kiroproxy.observability import REQUESTS, log
+from kiroproxy.observability import log
+from kiroproxy.web.account import tell_other
 from kiroproxy.web.openai import is_openai
+from kiroproxy.web.services import services
 from kiroproxy.web.v1 import account_of_refusal, json_response
 
 UPSTREAM = (e.UpstreamError, e.EventStreamError, e.RefreshFailed, e.RefreshTokenInvalid)
@@ -63,8 +66,18 @@ def install(app: Flask) -> None:
 
     @app.before_request
     def begin() -> None:
-        g.request_id = f"req_{uuid.uuid4().hex[:24]}"
+        fresh = uuid.uuid4().hex
+        environ = request.environ
         g.began = time.monotonic()
+        g.request_id = f"req_{fresh[:24]}"
+        g.context = context = tracing.begin(
+            environ.get("HTTP_TRACEPARENT"), environ.get("HTTP_TRACESTATE"), fresh
+        )
+        parts = services()
+        if parts.spans is not None:
+            parts.spans.join(context)
+        passed_on = context.parent_id and parts.config.pass_traceparent
+        tracing.CURRENT.set(context if passed_on else None)
 
     app.register_error_handler(Exception, answer)
 
@@ -72,6 +85,11 @@ def install(app: Flask) -> None:
     def identify(response: Response) -> Response:
         response.headers["request-id"] = g.request_id
         response.headers["x-request-id"] = g.request_id  # the name that OpenAI's clients know
+        context: tracing.Context = g.context
+        if context.parent_id or context.flags:
+            response.headers["traceparent"] = context.traceparent
+        if "measured" not in g:
+            tell_other(response)
         return response
 
 
@@ -83,8 +101,6 @@ def answer(error: Exception) -> Response:
         log.exception("unhandled", request_id=g.request_id, path=request.path)
     status, body = _render()(error, g.request_id)
     account = g.pop("account", None) or account_of_refusal()
-    if account is None and isinstance(error, e.NotAuthenticated):
-        REQUESTS.labels(str(request.url_rule), str(status), "false").inc()
     if account is not None:
         account.end(status, type(error).__name__, error=error)
         account.settle()

@@ -4,11 +4,10 @@ import time
 from datetime import UTC, datetime
 
 from flask import Blueprint, Response, request
-from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from kiroproxy import __version__
 from kiroproxy.web.operator import admit_operator
+from kiroproxy.web.scrape import exposition
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
 
@@ -71,10 +70,5 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Prometheus' text format, summed over the workers; behind the admin key."""
-    admit_operator()
-    registry = CollectorRegistry()
-    try:
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    except ValueError:  # a single process, such as `flask run`
-        registry = REGISTRY
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    body, kind = exposition(admit_operator())
+    return Response(body, content_type=kind)

@@ -12,7 +12,7 @@ from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.credentials.pool import Lease
 from kiroproxy.credentials.trace import Trace
 from kiroproxy.errors import NotFound, Throttled
-from kiroproxy.kiro.models import Choice, choose_model
+from kiroproxy.kiro.models import Choice, choose_model, listed_id
 from kiroproxy.kiro.request import BILLING_HEADER
 from kiroproxy.kiro.websearch import without_search
 from kiroproxy.ledger.keys import check_model
@@ -99,9 +99,11 @@ def open_reply(parts: Services, conversation: Conversation) -> ReplySource:
     choice = choose(parts, conversation.model)
     if (caller := g.get("caller")) is not None:
         check_model(caller, conversation.model, choice.model.id)
+    account: Account | None = g.get("account")
+    if account is not None:
+        account.listed_model = listed_id(choice.model.id, parts.models, parts.catalogue.models())
     parts.images.fill(conversation)
     borrower = borrower_of(parts, conversation)
-    account: Account | None = g.get("account")
 
     def ask(conversation: Conversation) -> ReplyStream:
         stream = relay(

@@ -100,7 +100,10 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
         key=g.caller,
         ledger=parts.ledger,
         request_id=g.request_id,
+        context=g.context,
+        spans=parts.spans,
     )
+    g.measured = True
     g.entrance = account.entrance
     return account
 
@@ -126,7 +129,10 @@ def account_of_refusal() -> Account | None:
         ledger=parts.ledger,
         request_id=g.request_id,
         began=g.began,
+        context=g.context,
+        spans=parts.spans,
     )
+    g.measured = True
     g.entrance = account.entrance
     return account
 

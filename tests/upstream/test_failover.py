@@ -19,6 +19,7 @@ from kiroproxy.credentials.refresh import RefreshFailure
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.runtime import Runtime
 from kiroproxy.upstream import failover
+from tests.web.conftest import Counters
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 Failure = BaseException | None
@@ -474,3 +475,11 @@ def test_a_profile_is_looked_for_once_and_the_same_credential_goes_again(
     pool, attempt = ScriptedPool(2), in_turn(make())
     assert attempt.run(pool) == "from 2", "there is none"
     pool.check()
+
+
+@pytest.mark.parametrize(("size", "failovers"), [(1, 0), (2, 1)])
+def test_going_on_to_another_credential_is_counted(size: int, failovers: int) -> None:
+    counters = Counters()
+    in_turn(e.Throttled("slow")).run(ScriptedPool(size))
+    assert counters.of("failovers_total", reason="Throttled") == failovers
+    assert counters.of("failovers_total") == failovers

@@ -1,5 +1,6 @@
 """What is told of a request when it ends."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,8 @@ from kiroproxy.conversation import Stop, Usage
 from kiroproxy.credentials.trace import Attempt, Trace
 from kiroproxy.ledger.keys import ClientKey
 from kiroproxy.ledger.usage import UsageRow
-from kiroproxy.web.account import Account
+from kiroproxy.web.account import Account, dialect_of
+from tests.web.conftest import BODY, Counters, Place
 
 KEY = ClientKey("k1", "0" * 64, "agent")
 
@@ -127,3 +129,76 @@ def test_nothing_was_asked_of_kiro(ledger: Ledger) -> None:
     one.end(429, "LimitExceeded", error=e.LimitExceeded("no", retry_after_s=1))
     (row,) = ledger.rows
     assert (row.credential_id, row.attempts, row.key_id, row.usage_source) == (0, 0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("ending", "error", "outcome"),
+    [
+        ("end_turn", None, "ok"),
+        ("client_gone", None, "client_gone"),
+        ("stopped", None, "error"),
+        ("Throttled", e.Throttled("slow", retry_after_s=1), "error"),
+        ("InvalidRequest", e.InvalidRequest("no"), "refused"),
+    ],
+)
+def test_whose_doing_the_end_was(
+    ledger: Ledger, counters: Counters, ending: str, error: Exception | None, outcome: str
+) -> None:
+    one = account(ledger)
+    one.listed_model = "claude-sonnet-4.5"
+    one.end(200, ending, error=error)
+    labels = {"dialect": "anthropic", "model": "claude-sonnet-4.5", "route": "/v1/messages"}
+    assert counters.of("requests_total", outcome=outcome, **labels) == 1
+    assert counters.of("requests_total") == 1
+
+
+def test_tokens_and_credits_are_counted(ledger: Ledger, counters: Counters) -> None:
+    one = account(ledger)
+    one.listed_model = "claude-sonnet-4.5"
+    usage = Usage(10, 5, "upstream", cache_read_tokens=3, credits=0.25)
+    one.end(200, "end_turn", Stop("end_turn", usage))
+    kinds = {kind: counters.of("tokens_total", kind=kind) for kind in ("input", "output")}
+    kinds["cache_read"] = counters.of("tokens_total", kind="cache_read")
+    assert kinds == {"input": 10, "output": 5, "cache_read": 3}
+    assert counters.of("credits_total", model="claude-sonnet-4.5") == 0.25
+
+
+@pytest.mark.parametrize(
+    ("route", "dialect"),
+    [
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/<group:group>/v1/v1/messages", "anthropic"),
+        ("/cc/v1/messages", "anthropic"),
+        ("/v1/chat/completions", "openai_chat"),
+        ("/v1/responses/<response_id>", "openai_responses"),
+        ("/v1/models", ""),
+        ("/health", ""),
+        ("other", ""),
+    ],
+)
+def test_the_dialect_of_a_route(route: str, dialect: str) -> None:
+    assert dialect_of(route) == dialect
+
+
+def test_requests_without_an_account_are_counted_too(place: Place, counters: Counters) -> None:
+    place.client.get("/v1/models")
+    place.client.get("/no/such/path-" + "x" * 100)
+    place.client.post("/v1/messages", json=BODY)
+    place.post("/v1/messages/count_tokens")
+    assert counters.of("requests_total", route="/v1/models", status="401") == 1
+    assert counters.of("requests_total", route="other", status="404", outcome="refused") == 1
+    refused = {"route": "/v1/messages", "dialect": "anthropic", "outcome": "refused"}
+    assert counters.of("requests_total", **refused) == 1
+    assert counters.of("requests_total", route="/v1/messages/count_tokens", status="200") == 1
+    assert counters.of("requests_total") == 4
+    assert counters.of("requests_in_flight") == 0
+
+
+def test_a_model_that_nobody_lists_is_other(make: Callable[..., Place], counters: Counters) -> None:
+    """Clients may write any name: it must not become a label."""
+    place = make(unknown_model="pass")
+    assert place.post(json={"model": "made-up-by-a-client"}).status_code == 200
+    assert place.post(json={"model": "claude-opus-77-66"}).status_code == 200
+    assert place.post().status_code == 200
+    assert counters.of("requests_total", model="other") == 2
+    assert counters.of("requests_total", model="claude-sonnet-4.5") == 1

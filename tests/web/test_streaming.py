@@ -149,7 +149,7 @@ def test_each_stream_is_accounted_for_once(
     assert counters.of("reply_endings_total", reason=ending) == 1
     assert counters.of("reply_endings_total") == 1
     assert counters.of("request_duration_seconds_count") == 1
-    assert counters.of("first_event_seconds_count") == (1 if batches else 0)
+    assert counters.of("first_token_seconds_count") == (1 if batches else 0)
     assert bench.source.closed >= 1
     assert (type(bench.source.error) if bench.source.error else None) is error
     assert bench.watcher.stopped >= 1

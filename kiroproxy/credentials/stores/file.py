@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import filelock
 
+from kiroproxy import masking
 from kiroproxy.credentials import failpoints
 from kiroproxy.credentials.model import ATTRIBUTES, Credential
 from kiroproxy.credentials.stores import Change, Snapshot, durable
@@ -66,6 +67,8 @@ class _Loaded:
         """What others see of it: one object, as long as nothing changes."""
         problems = (*((self.fault,) if self.fault else ()), *self.document.problems)
         document = self.document
+        for one in document.credentials:
+            masking.learn(one.secrets)
         return Snapshot(document.credentials, self.digest, problems, document.groups)
 
     @property
@@ -89,6 +92,8 @@ class FileStore:
         self._lock_timeout_s = lock_timeout_s
         self._refresh_lock_timeout_s = refresh_lock_timeout_s
         self._failpoint = failpoint
+        self.on_error: Callable[[], None] = lambda: None
+        """Told of each write that came to nothing."""
         self._loaded: _Loaded | None = None
         self._checked_at = -SNAPSHOT_AGE_S
 
@@ -297,7 +302,19 @@ class FileStore:
 
     @contextlib.contextmanager
     def _locked(self, suffix: str, timeout_s: float) -> Iterator[None]:
-        """Hold a lock file: a new object per use, polled, never blocking (rule 7)."""
+        """Hold a lock file; what cannot be written meanwhile is counted."""
+        try:
+            with self._lock(suffix, timeout_s):
+                yield
+        except (StoreLocked, StoreUnwritable) as error:
+            if not error.counted:
+                error.counted = True
+                self.on_error()
+            raise
+
+    @contextlib.contextmanager
+    def _lock(self, suffix: str, timeout_s: float) -> Iterator[None]:
+        """A new object per use, polled, never blocking (rule 7)."""
         path = self._hidden(suffix)
         try:
             with contextlib.suppress(FileExistsError):

@@ -367,3 +367,23 @@ def test_a_backup_takes_the_whole_files_place(path: Path) -> None:
     path.write_text("broken")
     store.put(data)
     assert path.read_bytes() == data
+
+
+def test_a_write_that_fails_is_told_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one amid a refresh, which holds two locks."""
+    write(path, {"refreshToken": "rt-0", "authMethod": "social"})
+    store = FileStore(path)
+    store.prepare()
+    told: list[int] = []
+    store.on_error = lambda: told.append(1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("kiroproxy.credentials.stores.durable._allocate", full)
+    with pytest.raises(StoreUnwritable):
+        store.edit(lambda credentials: [replace(credentials[0], priority=7)])
+    assert told == [1]
+    with pytest.raises(StoreUnwritable):
+        rotate(store, "rt-1")
+    assert told == [1, 1]
