@@ -151,7 +151,8 @@ def mask_secrets(
 
 
 @functools.lru_cache(maxsize=1024)
-def _names_secret(key: str) -> bool:
+def names_secret(key: str) -> bool:
+    """Whether what goes by this name must not be shown."""
     name = key.lower().replace("-", "_")
     return any(secret in name for secret in SECRETS)
 
@@ -165,7 +166,7 @@ def _masked(key: str, value: Any) -> Any:
         return [_masked(key, one) for one in value]
     if not isinstance(value, str | bytes):
         return value
-    if _names_secret(key):
+    if names_secret(key):
         return MASK
     if isinstance(value, str) and _SUSPICIOUS.search(value):
         for pattern, replacement in SECRET_TEXTS:

@@ -426,6 +426,8 @@ def worker_exit(server: Any, worker: Any) -> None:
     if parts is None:
         return
     parts.ledger.close()
+    if parts.recorder is not None:
+        parts.recorder.close()
     if not parts.pool.drain(DRAIN_S):
         server.log.error("a refresh was still in flight after %s s", DRAIN_S)
 

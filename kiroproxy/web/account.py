@@ -15,18 +15,20 @@ if TYPE_CHECKING:
     from kiroproxy.credentials.trace import Trace
     from kiroproxy.ledger.keys import ClientKey
     from kiroproxy.ledger.parts import Ledger
+    from kiroproxy.recording.tape import Tape
     from kiroproxy.web.replies import ReplySource
 
 GONE_STATUS = 499
 """nginx's word for a client that left."""
 CLIENT_GONE = "client_gone"
+STOPPED = "stopped"
 
 
 class Account:
     """Measures one request, and says how it ended, once.
 
     `entrance` is its way through the limits of its client key; `trace` and `source` are set when
-    there are a dealing with the pool and a reply.
+    there are a dealing with the pool and a reply, `tape` if failures are recorded.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class Account:
         self.entrance = ledger.limits.entrance(key, group) if ledger is not None else None
         self.trace: Trace | None = None
         self.source: ReplySource | None = None
+        self.tape: Tape | None = None
         self._ledger = ledger
         self._route = route
         self._dialect = dialect
@@ -85,6 +88,8 @@ class Account:
         if self._ended:
             return
         self._ended = True
+        if self.tape is not None and ending not in (CLIENT_GONE, STOPPED):
+            self.tape.end(status, ending, error)
         duration = time.monotonic() - self._began
         obs.IN_FLIGHT.dec()
         obs.REQUESTS.labels(self._route, str(status), str(self._stream).lower()).inc()
@@ -99,9 +104,14 @@ class Account:
             self._ledger.usage.record(row)
 
     def settle(self) -> None:
-        """Write what the key has used, unless the lease's return has done so."""
+        """Write what the key has used, unless the lease's return has done so.
+
+        An exchange that failed is recorded now that its trace is whole.
+        """
         if self.entrance is not None:
             self.entrance.settle()
+        if self.tape is not None:
+            self.tape.settle(self.trace)
 
     def _used(self, last: ReplyEvent | None) -> Usage | None:
         """What the reply came to; of one that broke off, what it had come to."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import current_app
 
@@ -24,6 +24,9 @@ from kiroproxy.upstream.mcp import SearchClient
 from kiroproxy.upstream.usage import Balances
 from kiroproxy.web.draining import Answers
 from kiroproxy.web.response_store import ResponseStore
+
+if TYPE_CHECKING:
+    from kiroproxy.recording.recorder import Recorder
 
 EXTENSION = "kiroproxy"
 
@@ -48,6 +51,8 @@ class Services:
     request_settings: RequestSettings
     timing: Timing
     responses: ResponseStore
+    recorder: "Recorder | None" = None
+    """Only where `recordFailures` is set."""
     calibration: Calibration = field(default_factory=Calibration)
     answers: Answers = field(default_factory=Answers)
     readiness: list[Callable[[], str | None]] = field(default_factory=list)

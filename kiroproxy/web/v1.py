@@ -11,7 +11,7 @@ from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.dialects.anthropic.request import has_pdf, translate
 from kiroproxy.dialects.anthropic.schema import load_count, load_messages
 from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
-from kiroproxy.dialects.jsontext import dumps
+from kiroproxy.dialects.jsontext import dumps, parse_body
 from kiroproxy.errors import NotFound
 from kiroproxy.kiro.models import Model, listed_models
 from kiroproxy.ledger.keys import check_group, check_model
@@ -19,7 +19,7 @@ from kiroproxy.token_count import estimate_conversation
 from kiroproxy.web.account import Account
 from kiroproxy.web.address import client_address
 from kiroproxy.web.auth import identify
-from kiroproxy.web.body import read_json
+from kiroproxy.web.body import read_body, read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
@@ -59,8 +59,17 @@ def authenticate() -> None:
 def authenticated_body() -> dict[str, Any]:
     """Check the key, then read the body: a stranger's megabytes are not worth reading."""
     authenticate()
-    config = services().config
-    return read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
+    parts = services()
+    limit_bytes, timeout_s = parts.config.max_body_bytes, parts.config.body_timeout_sec
+    if parts.recorder is None:
+        return read_json(request, limit_bytes=limit_bytes, timeout_s=timeout_s)
+    query = request.query_string.decode("latin-1")
+    g.tape = tape = parts.recorder.tape(
+        g.request_id, request.method, request.path, query, request.headers
+    )
+    body = read_body(request, limit_bytes=limit_bytes, timeout_s=timeout_s)
+    tape.request_body(body)
+    return parse_body(body)
 
 
 def messages() -> Response:
@@ -93,6 +102,9 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
         request_id=g.request_id,
     )
     g.entrance = account.entrance
+    account.tape = tape = g.get("tape")
+    if tape is not None:
+        tape.dialect, tape.model, tape.stream = dialect, conversation.model, conversation.stream
     return account
 
 
