@@ -18,7 +18,7 @@ from kiroproxy.observability import MASK, names_secret
 
 SHORTEST: Final = 6
 """A secret shorter than this is not looked for by its value: it would be found in every word."""
-SLICE: Final = 256 * 1024
+SLICE: Final = 64 * 1024
 """So many characters are searched in one go: the search keeps all other threads waiting."""
 
 KEPT_OF_REQUEST: Final = frozenset(
