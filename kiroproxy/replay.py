@@ -37,6 +37,15 @@ SOON_S: Final = 0.2
 START_LIMIT_S: Final = 30.0
 
 
+NEVER_ASKED: Final = "neverAsked"
+UNANSWERED: Final = "unanswered"
+GAP: Final = "gap"
+NOT_WHOLE: Final = "notWhole"
+"""What to know about a replay: no call of Kiro was recorded; the last one had no answer, so that a
+silence or a closed connection was played; the middle of an answer of Kiro's was not kept; the
+client's answer was not, and only the ends were compared."""
+
+
 class ReplayFailed(KiroProxyError):
     """The recording could not be replayed."""
 
@@ -53,7 +62,7 @@ class End(msgspec.Struct, rename="camel"):
 
 
 class Outcome(msgspec.Struct, rename="camel"):
-    """What came of a replay. `differences` and `kiro_request` are unified diffs."""
+    """What came of a replay: `differences` and `kiro_request` are unified diffs, `notes` words."""
 
     then: End
     now: End
@@ -244,23 +253,15 @@ def _outcome(recording: Recording, tape: Tape) -> Outcome:
         [one.status for one in tape.calls],
         _as_then(text, recording),
     )
-    notes = []
+    then.text += answer.tail
     unanswered = bool(recording.attempts) and not recording.attempts[-1].status
-    if unanswered:
-        notes.append(
-            "there was no answer of Kiro's: a closed connection or a silence was played, and what "
-            "is said of it may differ"
-        )
-    if answer.lost:
-        then.text += answer.tail
-        notes.append("the recorded answer is not whole: only how it ended was compared")
-    if tape.sent.lost:
-        notes.append("the answer is too long to be kept whole")
-    if not recording.attempts:
-        why = (recording.trace or {}).get("error") or answer.message
-        notes.append(f"Kiro was never asked: {why}")
-    if any(one.lost for one in recording.attempts):
-        notes.append("the middle of Kiro's answer was not kept: whole frames around it were played")
+    facts = {
+        NEVER_ASKED: not recording.attempts,
+        UNANSWERED: unanswered,
+        GAP: any(one.lost for one in recording.attempts),
+        NOT_WHOLE: bool(answer.lost or tape.sent.lost),
+    }
+    notes = [note for note, applies in facts.items() if applies]
     partial = answer.lost or tape.sent.lost or not answer.text or unanswered
     told = [] if partial else differences(_plain(then.text), _plain(now.text))
     alike = (then.status, then.ending) == (now.status, now.ending)

@@ -13,6 +13,7 @@ from kiroproxy.cli.recordings import (
     print_frames,
     print_head,
 )
+from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
     from kiroproxy.replay import End, Outcome
 
 DIFFERS = 1
+NOTES = {
+    "neverAsked": marked("Kiro was never asked; a replay has credentials that can be used."),
+    "unanswered": marked(
+        "Kiro did not answer: a closed connection or a silence was played, and what is said of it "
+        "may differ."
+    ),
+    "gap": marked("The middle of Kiro's answer was not kept; whole frames around it were played."),
+    "notWhole": marked("The answer was not kept as a whole: only its end was compared."),
+}
+"""`Outcome.notes` in words."""
 
 
 @click.command(
@@ -117,7 +128,7 @@ def _show(outcome: "Outcome") -> None:
     click.echo("\n" + _("What the client gets now:") + "\n")
     click.echo(outcome.now.text.rstrip("\n") + "\n")
     for note in outcome.notes:
-        click.echo(_("Note: {note}").format(note=note))
+        click.echo(_("Note: {note}").format(note=_(NOTES[note])))
     if outcome.kiro_request:
         click.echo(_("The request to Kiro is not the same:"))
         click.echo("\n".join(outcome.kiro_request))

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import gevent
 import msgspec
+from gevent.threadpool import ThreadPool
 
 from kiroproxy.config import BY_ATTRIBUTE, SETTINGS, Config
 from kiroproxy.observability import log
@@ -69,6 +70,8 @@ class Recorder:
         self._settings = {BY_ATTRIBUTE[name].key: getattr(config, name) for name in REPLAYED}
         self._queue: deque[_Job] = deque()
         self._busy = 0
+        self._pool: Any = None
+        """Its one thread; the hub's may all be at work, and whoever asks for one would wait."""
         self._said = -SAY_EVERY_S
 
     def tape(self, request_id: str, method: str, path: str, query: str, headers: Any) -> Tape:
@@ -84,12 +87,17 @@ class Recorder:
             self._say("failures come faster than they can be recorded: %d were not", self.dropped)
             return
         tape.share.give_back()  # from here on the queue's bound counts
-        headers = list(tape.headers.items())
+        headers, tape.headers = list(tape.headers.items()), None  # which hold the connection
         encoded = trace.encode() if trace is not None else None
         self._queue.append(_Job(tape, headers, verdict, encoded, self._secrets(), size))
         if not self._busy:
-            self._busy += 1
-            gevent.get_hub().threadpool.spawn(self._work).rawlink(self._worked)
+            self._start()
+
+    def _start(self) -> None:
+        if self._pool is None:
+            self._pool = ThreadPool(1)
+        self._busy += 1
+        self._pool.spawn(self._work).rawlink(self._worked)
 
     def close(self, timeout_s: float = 5.0) -> bool:
         """Wait for what is being written; whether all of it was."""
@@ -132,8 +140,7 @@ class Recorder:
     def _worked(self, done: Any) -> None:
         self._busy -= 1
         if self._queue and not self._busy:  # it came while the thread was ending
-            self._busy += 1
-            gevent.get_hub().threadpool.spawn(self._work).rawlink(self._worked)
+            self._start()
         trouble = done.value if done.successful() else str(done.exception)
         if trouble:
             self._say(f"failed exchanges cannot be recorded in {self.folder.path}: %s", trouble)
