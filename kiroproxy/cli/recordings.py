@@ -1,7 +1,7 @@
 """`kiroproxy recordings …`: what the flight recorder has kept."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +12,7 @@ from kiroproxy.cli.texts import translated as _
 
 if TYPE_CHECKING:
     from kiroproxy.recording.document import Attempt, Recording
-    from kiroproxy.recording.folder import Entry, Folder
+    from kiroproxy.recording.folder import Folder
     from kiroproxy.recording.script import Row
 
 REASONS = {
@@ -48,8 +48,10 @@ def recordings() -> None:
 @json_option
 def list_recordings(config_path: Path | None, credentials_path: Path | None, as_json: bool) -> None:
     """List them, newest first."""
+    from kiroproxy.recording.folder import row_of
+
     folder = folder_of(config_path, credentials_path)
-    rows = [_row(one) for one in folder.entries()]
+    rows = [row_of(one) for one in folder.entries()]
     if as_json:
         print_json(rows)
         return
@@ -248,30 +250,3 @@ def _print_trace(found: "Recording") -> None:
         print_table(("Attempt", "Credential", "Reason"), rows)
     if trace.get("error"):
         click.echo(_("It ended with: {error}").format(error=trace["error"]))
-
-
-def _row(entry: "Entry") -> dict[str, Any]:
-    """What the list says of one; a file that cannot be read is there too."""
-    from kiroproxy.recording.document import BadRecording
-    from kiroproxy.recording.folder import load
-
-    row: dict[str, Any] = {
-        "id": entry.id,
-        "file": str(entry.path),
-        "time": entry.path.name[:15],
-        "bytes": entry.size,
-    }
-    try:
-        found = load(entry.path)
-    except BadRecording as error:
-        return row | {"problem": str(error)}
-    return row | {
-        "time": f"{found.time:%Y-%m-%dT%H:%M:%SZ}",
-        "why": found.why,
-        "path": found.request.path,
-        "model": found.model,
-        "status": found.answer.status,
-        "ending": found.answer.ending,
-        "message": found.answer.message,
-        "attempts": len(found.attempts),
-    }

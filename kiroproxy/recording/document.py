@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -20,6 +20,11 @@ FORMAT: Final = "kiroproxy-recording"
 VERSION: Final = 1
 FILE_BYTES: Final = 64 * 1024 * 1024
 """A larger file is none of ours."""
+
+
+OUTLINE_CHARS: Final = 300
+HEAD_BYTES: Final = 16 * 1024
+"""The headline lies within these: a list need not read megabytes."""
 
 
 class BadRecording(InvalidRequest):
@@ -82,8 +87,19 @@ class Attempt(_Part, kw_only=True):
     message: str = ""
 
 
-class Recording(_Part, kw_only=True):
-    """A failed exchange. `why`: `error`, `truncated` or `hidden` (by fail-over)."""
+class Outline(_Part, kw_only=True):
+    """What a list says of how it went; `message` is shortened, `attempts` are counted."""
+
+    method: str
+    path: str
+    status: int
+    ending: str
+    message: str = ""
+    attempts: int = 0
+
+
+class Headline(_Part, kw_only=True):
+    """The beginning of a recording. `why`: `error`, `truncated` or `hidden` (by fail-over)."""
 
     format: str
     format_version: int
@@ -95,6 +111,12 @@ class Recording(_Part, kw_only=True):
     model: str = ""
     stream: bool = False
     duration_sec: float = 0.0
+    outline: Outline
+
+
+class Recording(Headline, kw_only=True):
+    """A failed exchange."""
+
     settings: dict[str, Any] = {}
     answer: Answer
     trace: dict[str, Any] | None = None
@@ -124,6 +146,8 @@ def recording_of(
     """A tape, cleared of secrets."""
     body, raw = redactor.body(tape.body) if tape.body is not None else (None, None)
     lost = tape.sent.lost
+    path = redactor.text(tape.path)
+    message = redactor.text(str(verdict.error)) if verdict.error is not None else ""
     return Recording(
         format=FORMAT,
         format_version=VERSION,
@@ -135,11 +159,19 @@ def recording_of(
         model=redactor.text(tape.model),
         stream=tape.stream,
         duration_sec=round(verdict.duration_s, 3),
+        outline=Outline(
+            method=tape.method,
+            path=path,
+            status=verdict.status,
+            ending=verdict.ending,
+            message=message[:OUTLINE_CHARS],
+            attempts=len(tape.calls),
+        ),
         settings=redactor.json(dict(settings)),
         answer=Answer(
             status=verdict.status,
             ending=verdict.ending,
-            message=redactor.text(str(verdict.error)) if verdict.error is not None else "",
+            message=message,
             size=tape.sent.size,
             text=_text(tape.sent.head if lost else tape.sent, redactor),
             lost=lost,
@@ -149,7 +181,7 @@ def recording_of(
         attempts=_attempts(tape.calls, redactor),
         request=Request(
             method=tape.method,
-            path=redactor.text(tape.path),
+            path=path,
             query=redactor.query(tape.query),
             headers=redactor.headers(headers, KEPT_OF_REQUEST),
             size=tape.body_size,
@@ -257,12 +289,29 @@ def _encoded(part: _Part) -> Iterator[bytes]:
     yield b"}"
 
 
+def decode_headline(data: bytes) -> Headline:
+    """Read the headline from the first bytes of a file, or from all of them.
+
+    Raises:
+        BadRecording: as `decode`.
+    """
+    head, mark, _ = data.partition(b',"settings":')  # in a text, a quote would be escaped
+    return _decode(head + b"}" if mark else data, Headline)
+
+
 def decode(data: bytes) -> Recording:
     """Read a stored recording.
 
     Raises:
         BadRecording: it is none, is damaged, or comes from a later version.
     """
+    return _decode(data, Recording)
+
+
+_Kind = TypeVar("_Kind", bound=Headline)
+
+
+def _decode(data: bytes, kind: type[_Kind]) -> _Kind:
     try:
         head = msgspec.json.decode(data, type=_Head)
     except msgspec.ValidationError:
@@ -277,6 +326,6 @@ def decode(data: bytes) -> Recording:
             f"{head.format_version}; this version reads up to {VERSION}"
         )
     try:
-        return msgspec.json.decode(data, type=Recording)
+        return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRecording(f"it is damaged: {error}") from None

@@ -13,10 +13,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from kiroproxy.errors import NotFound
-from kiroproxy.recording.document import FILE_BYTES, BadRecording, Recording, decode
+from kiroproxy.recording.document import (
+    FILE_BYTES,
+    HEAD_BYTES,
+    BadRecording,
+    Headline,
+    Recording,
+    decode,
+    decode_headline,
+)
 from kiroproxy.runtime import is_alive, start_time
 
 NAME: Final = "recordings"
@@ -138,23 +146,69 @@ class Folder:
         entry.path.unlink(missing_ok=True)
 
 
+def row_of(entry: Entry) -> dict[str, Any]:
+    """What a list says of one; a file that cannot be read is there too, with its `problem`."""
+    row: dict[str, Any] = {"id": entry.id, "file": str(entry.path), "bytes": entry.size}
+    try:
+        found = load_headline(entry.path)
+    except BadRecording as error:
+        return row | {"time": entry.path.name.partition("-")[0], "problem": str(error)}
+    outline = found.outline
+    return row | {
+        "time": f"{found.time:%Y-%m-%dT%H:%M:%SZ}",
+        "why": found.why,
+        "method": outline.method,
+        "path": outline.path,
+        "dialect": found.dialect,
+        "model": found.model,
+        "stream": found.stream,
+        "status": outline.status,
+        "ending": outline.ending,
+        "message": outline.message,
+        "attempts": outline.attempts,
+        "durationSec": found.duration_sec,
+    }
+
+
 def load(path: Path) -> Recording:
     """Read a recording's file.
 
     Raises:
         BadRecording: it cannot be read, or is no recording that this version knows.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(FILE_BYTES + 1)
-    except OSError as error:
-        raise BadRecording(f"{path} cannot be read: {error.strerror or error}") from None
-    if len(data) > FILE_BYTES:
-        raise BadRecording(f"{path} cannot be read: it is too large for a recording")
+    data = read(path)
     try:
         return decode(data)
     except BadRecording as error:
         raise BadRecording(f"{path} cannot be read: {error}") from None
+
+
+def load_headline(path: Path) -> Headline:
+    """The same of what stands at its beginning."""
+    try:
+        try:
+            return decode_headline(read(path, HEAD_BYTES))
+        except BadRecording:  # somebody has put it in another order
+            return decode_headline(read(path))
+    except BadRecording as error:
+        words = str(error).removeprefix(f"{path} cannot be read: ")
+        raise BadRecording(f"{path} cannot be read: {words}") from None
+
+
+def read(path: Path, size: int = 0) -> bytes:
+    """The bytes of a recording's file, or the first `size` of them.
+
+    Raises:
+        BadRecording: it cannot be read, or is too large to be one.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(size or FILE_BYTES + 1)
+    except OSError as error:
+        raise BadRecording(f"{path} cannot be read: {error.strerror or error}") from None
+    if len(data) > FILE_BYTES:
+        raise BadRecording(f"{path} cannot be read: it is too large for a recording")
+    return data
 
 
 def _write(name: str, data: bytes, folder: int) -> None:

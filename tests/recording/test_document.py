@@ -7,7 +7,14 @@ import msgspec
 import pytest
 
 from kiroproxy import __version__
-from kiroproxy.recording.document import FORMAT, VERSION, BadRecording, decode, encode
+from kiroproxy.recording.document import (
+    FORMAT,
+    VERSION,
+    BadRecording,
+    decode,
+    decode_headline,
+    encode,
+)
 from tests.recording.helpers import BODY, new_tape, played, recorded, text
 
 
@@ -98,3 +105,17 @@ def test_fields_of_a_later_version_are_passed_over() -> None:
     recording = recorded()
     stored = json.loads(encode(recording)) | {"more": [1]}
     assert decode(json.dumps(stored).encode()) == recording
+
+
+def test_the_headline_stands_at_the_beginning() -> None:
+    """A list does not read megabytes."""
+    recording = recorded()
+    recording.model = 'odd","settings":{"x'
+    data = encode(recording)
+    edge = data.index(b',"settings":') + 20
+    found = decode_headline(data[:edge])
+    assert (found.id, found.model, found.why) == ("req_1", recording.model, "error")
+    assert (found.outline.path, found.outline.attempts) == ("/v1/messages", 1)
+    assert decode_headline(data) == found
+    with pytest.raises(BadRecording):
+        decode_headline(data[: edge - 40])

@@ -1,5 +1,6 @@
 """The directory: private, bounded for all writers together, whole files only."""
 
+import json
 import os
 import shutil
 import stat
@@ -13,7 +14,7 @@ import pytest
 from kiroproxy.errors import NotFound
 from kiroproxy.recording import folder as module
 from kiroproxy.recording.document import BadRecording, encode
-from kiroproxy.recording.folder import Folder, load
+from kiroproxy.recording.folder import Folder, load, row_of
 from tests.recording.helpers import recorded
 
 START = datetime(2026, 11, 28, 21, 0, tzinfo=UTC)
@@ -191,3 +192,15 @@ def test_load(tmp_path: Path) -> None:
         load(path)
     with pytest.raises(BadRecording, match="Is a directory"):
         load(tmp_path)
+
+
+def test_a_row_of_a_list(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "recordings", 10)
+    folder.add("req_1", START, encode(recorded()))
+    row = row_of(folder.find("req_1"))
+    assert (row["ending"], row["status"], row["attempts"]) == ("BadChecksum", 200, 1)
+    path = folder.find("req_1").path
+    path.write_text(json.dumps(dict(sorted(json.loads(path.read_text()).items())), indent=1))
+    assert row_of(folder.find("req_1")) == row | {"bytes": path.stat().st_size}, "in any order"
+    path.write_text("[]")
+    assert row_of(folder.find("req_1"))["problem"].count("cannot be read") == 1
