@@ -5,7 +5,6 @@ else is called, whatever the recording says.
 """
 
 import contextlib
-import json
 import logging
 import re
 import secrets
@@ -108,7 +107,7 @@ def _request_body(recording: Recording) -> bytes:
 @contextlib.contextmanager
 def _simulator(script: Path) -> Iterator[str]:
     """A simulator that plays a script, as a process of its own; yields its address."""
-    command = [sys.executable, "-m", "kiroproxy", "simulate", "--port", "0", "--quiet", "--json"]
+    command = [sys.executable, "-m", "kiroproxy.simulator", "--port", "0", "--quiet"]
     process = subprocess.Popen(  # noqa: S603 - our own interpreter
         [*command, "--script", str(script)],
         stdin=subprocess.DEVNULL,
@@ -123,9 +122,9 @@ def _simulator(script: Path) -> Iterator[str]:
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         line = process.stdout.readline()
         watchdog.cancel()
-        if not line.startswith("{"):
+        if "listening on http" not in line:
             raise ReplayFailed("the simulator did not start")
-        yield json.loads(line)["url"]
+        yield line.split()[-1]
     finally:
         watchdog.cancel()
         process.kill()

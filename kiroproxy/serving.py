@@ -301,6 +301,12 @@ def when_ready(server: Any) -> None:
         config.state_dir,
         config.database_path,
     )
+    if config.record_failures:
+        server.log.info(
+            "the last %d failed exchanges are kept in %s, prompts included",
+            config.record_failures,
+            config.state_dir / "recordings",
+        )
     for warning in config.warnings:
         server.log.warning("%s", warning)
     _guard_reload(server)

@@ -92,6 +92,10 @@ def test_off_by_default(sim: Simulator, proxy: Proxy) -> None:
     assert not recordings(proxy).path.exists()
 
 
+def test_the_log_says_that_prompts_are_kept(recorder: Proxy) -> None:
+    assert f"the last {LIMIT} failed exchanges are kept in" in recorder.log()
+
+
 def test_a_success_is_not_recorded(sim: Simulator, recorder: Proxy) -> None:
     before = {one.id for one in recordings(recorder).entries()}
     good = ask(recorder)
