@@ -62,10 +62,10 @@ def list_recordings(config_path: Path | None, credentials_path: Path | None, as_
         (
             row["time"],
             row["id"],
-            row.get("path"),
-            row.get("model"),
+            printable(row.get("path", "")),
+            printable(row.get("model", "")),
             row.get("status"),
-            row.get("ending") or row.get("problem"),
+            printable(row.get("ending") or row.get("problem", "")),
             _(REASONS.get(row.get("why", ""), "")),
             row.get("attempts"),
             row["bytes"],
@@ -170,15 +170,20 @@ def opened_recording(
     return path, load(path)
 
 
+def printable(text: str) -> str:
+    """A text without what would move a terminal's cursor: files come from anywhere."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
 def print_head(found: "Recording") -> None:
     """What was asked, and how it ended."""
     click.echo(
         _("{time}, kiroproxy {version}: {method} {path}, model {model}, {n} bytes").format(
             time=f"{found.time:%Y-%m-%d %H:%M:%S}Z",
-            version=found.kiroproxy,
-            method=found.request.method,
-            path=found.request.path,
-            model=found.model or "–",
+            version=printable(found.kiroproxy),
+            method=printable(found.request.method),
+            path=printable(found.request.path),
+            model=printable(found.model) or "–",
             n=found.request.size,
         )
     )
@@ -188,9 +193,9 @@ def print_head(found: "Recording") -> None:
         text.format(
             n=f"{found.duration_sec:g}",
             status=answer.status,
-            ending=answer.ending,
-            why=_(REASONS.get(found.why, found.why)),
-            message=answer.message,
+            ending=printable(answer.ending),
+            why=_(REASONS.get(found.why, "")),
+            message=printable(answer.message),
         ).rstrip()
     )
 
@@ -208,8 +213,8 @@ def print_attempts(found: "Recording") -> None:
             one.status or "–",
             len(one.pieces),
             sum(len(data) for _at, data in one.pieces) + one.lost,
-            _(ENDS.get(one.end, one.end)),
-            f"{one.error}: {one.message}" if one.error else "",
+            _(ENDS.get(one.end, "")),
+            printable(f"{one.error}: {one.message}" if one.error else ""),
         )
         for number, one in enumerate(found.attempts, 1)
     ]
@@ -223,7 +228,13 @@ def print_frames(number: int, attempt: "Attempt") -> None:
         return
     click.echo("\n" + _("Attempt {n}:").format(n=number))
     cells = [
-        (row.read, row.at_ms, ("! " if row.fault else "") + row.what, row.payload) for row in rows
+        (
+            row.read,
+            row.at_ms,
+            ("! " if row.fault else "") + printable(row.what),
+            printable(row.payload),
+        )
+        for row in rows
     ]
     print_table(FRAME_COLUMNS, cells)
 

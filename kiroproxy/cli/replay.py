@@ -12,6 +12,7 @@ from kiroproxy.cli.recordings import (
     print_attempts,
     print_frames,
     print_head,
+    printable,
 )
 from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
@@ -145,5 +146,8 @@ def _ending(end: "End") -> str:
     statuses = ", ".join(str(one or "–") for one in end.attempts) or "–"
     text = _("{status} {ending}, Kiro's answers: {statuses}. {message}")
     return text.format(
-        status=end.status, ending=end.ending, statuses=statuses, message=end.message
+        status=end.status,
+        ending=printable(end.ending),
+        statuses=statuses,
+        message=printable(end.message),
     ).rstrip()

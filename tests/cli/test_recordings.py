@@ -91,3 +91,17 @@ def test_remove(home: Home) -> None:
 def test_files_that_are_none(home: Home, content: str) -> None:
     (home.place / "x.json").write_text(content)
     assert "x.json cannot be read" in home.refused("recordings", "show", "x.json", code=1)
+
+
+def test_a_file_from_elsewhere_cannot_steer_the_terminal(home: Home) -> None:
+    recording = recorded()
+    recording.model = recording.answer.message = recording.request.path = "a\x1b[2Jb\x9bc\nd"
+    recording.outline.path = recording.outline.ending = recording.answer.ending = "a\x1b[2Jb"
+    recording.attempts[0].error = "\x1b[1m"
+    folder = Folder(home.place / "recordings", 10)
+    folder.add(recording.id, recording.time, encode(recording))
+    for command in (["list"], ["show", "req_1"]):
+        shown = home.run("recordings", *command).stdout
+        assert "\x1b" not in shown
+        assert "\x9b" not in shown
+        assert "a\N{REPLACEMENT CHARACTER}[2Jb" in shown
