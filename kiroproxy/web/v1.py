@@ -13,8 +13,8 @@ from kiroproxy.dialects.anthropic.schema import load_count, load_messages
 from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
 from kiroproxy.dialects.jsontext import dumps, parse_body
 from kiroproxy.errors import NotFound
-from kiroproxy.kiro.models import Model, listed_models
-from kiroproxy.ledger.keys import check_group, check_model
+from kiroproxy.kiro.models import Model, choose_model, listed_models
+from kiroproxy.ledger.keys import check_group, check_model, may_use
 from kiroproxy.token_count import estimate_conversation
 from kiroproxy.web.account import Account
 from kiroproxy.web.address import client_address
@@ -23,7 +23,7 @@ from kiroproxy.web.body import read_body, read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
-from kiroproxy.web.services import services
+from kiroproxy.web.services import Services, services
 from kiroproxy.web.streaming import answer
 
 blueprint = Blueprint("v1", __name__)
@@ -32,6 +32,13 @@ PREFIXES = ("/v1", "/v1/v1", "/<group:group>/v1", "/<group:group>/v1/v1")
 SESSION_HEADERS = ("x-claude-code-session-id", "x-session-id", "session-id")
 COUNT_AWAY_BYTES = 4 * 1024 * 1024
 """Larger requests are counted off the event loop (design, Q5)."""
+ANSWERING = {
+    "v1.messages": "anthropic",
+    "cc_v1.messages": "anthropic",
+    "openai.chat_completions": "openai_chat",
+    "openai.create_response": "openai_responses",
+}
+"""Endpoints that ask for an answer → their dialects: each such request has a row in the ledger."""
 CREATED = 1234567890
 CREATED_AT = "2009-02-13T23:31:30Z"
 """The catalogue does not say when a model was made."""
@@ -59,7 +66,12 @@ def authenticate() -> None:
 def authenticated_body() -> dict[str, Any]:
     """Check the key, then read the body: a stranger's megabytes are not worth reading."""
     authenticate()
-    parts = services()
+    body = _body(services())
+    g.asked = body.get("model"), body.get("stream")  # for the account of a body that is refused
+    return body
+
+
+def _body(parts: Services) -> dict[str, Any]:
     limit_bytes, timeout_s = parts.config.max_body_bytes, parts.config.body_timeout_sec
     if parts.recorder is None:
         return read_json(request, limit_bytes=limit_bytes, timeout_s=timeout_s)
@@ -102,9 +114,41 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
         request_id=g.request_id,
     )
     g.entrance = account.entrance
+    _record(account, dialect, conversation.model, conversation.stream)
+    return account
+
+
+def _record(account: Account, dialect: str, model: str, stream: bool) -> None:
+    """Let the account tell the flight recorder how its request ends, if there is one."""
     account.tape = tape = g.get("tape")
     if tape is not None:
-        tape.dialect, tape.model, tape.stream = dialect, conversation.model, conversation.stream
+        tape.dialect, tape.model, tape.stream = dialect, model, stream
+
+
+def account_of_refusal() -> Account | None:
+    """The account of a request that is refused before it had one.
+
+    None where no answer was asked for, and for strangers: what they send shall not fill the disk.
+    """
+    dialect = ANSWERING.get(request.endpoint or "")
+    if dialect is None or "caller" not in g:
+        return None
+    parts = services()
+    model, stream = g.get("asked", ("", False))
+    account = Account(
+        str(request.url_rule),
+        stream=stream is True,
+        model=model if isinstance(model, str) else "",
+        dialect=dialect,
+        client=client_address(request, parts.config),
+        group=g.get("group", DEFAULT_GROUP),
+        key=g.caller,
+        ledger=parts.ledger,
+        request_id=g.request_id,
+        began=g.began,
+    )
+    g.entrance = account.entrance
+    _record(account, dialect, model if isinstance(model, str) else "", stream is True)
     return account
 
 
@@ -180,11 +224,15 @@ def _model_object(model: Model) -> dict[str, Any]:
 
 
 def list_models() -> Response:
-    """The models, in a shape that both the Anthropic and the OpenAI SDK read (S1)."""
+    """The models that the key may use, as both the Anthropic and the OpenAI SDK read them (S1)."""
     authenticate()
     parts = services()
     known = parts.catalogue.models(CATALOGUE_WAIT_S)
-    data = [_model_object(model) for model in listed_models(parts.models, known)]
+    models = listed_models(parts.models, known)
+    if (caller := g.caller) is not None and caller.models:
+        served = {one.id: choose_model(one.id, parts.models, known).model.id for one in models}
+        models = [one for one in models if may_use(caller, one.id, served[one.id])]
+    data = [_model_object(model) for model in models]
     body: dict[str, Any] = {"object": "list", "data": data, "has_more": False}
     body["first_id"] = data[0]["id"] if data else None
     body["last_id"] = data[-1]["id"] if data else None
@@ -196,10 +244,13 @@ def one_model(model_id: str) -> Response:
 
     Raises:
         NotFound: no rule knows the name.
+        NotAllowed: the key is for other models.
     """
     authenticate()
     parts = services()
     model = choose(parts, model_id).model
+    if g.caller is not None:
+        check_model(g.caller, model_id, model.id)
     return json_response(_model_object(Model(model_id, model.name, model.window, model.max_output)))
 
 

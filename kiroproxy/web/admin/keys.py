@@ -66,11 +66,10 @@ class KeyList(ma.Schema):
     total = ma.fields.Integer()
 
 
-class ShownOnce(ma.Schema):
-    """A key and its secret, which nobody can show again."""
+class ShownOnce(KeyRow):
+    """A key with its secret, `key`, which nobody can show again."""
 
-    key = ma.fields.Nested(KeyRow)
-    secret = ma.fields.String()
+    key = ma.fields.String()
 
 
 class Overlap(ma.Schema):
@@ -94,7 +93,7 @@ def create_key(body: dict[str, Any]) -> dict[str, Any]:
     secret = body.pop("key", "")
     made = parts.ledger.book.create(parse_settings(body), secret=secret)
     note("key.create", f"key {made.key.id}", None, _facts(made.key))
-    return {"key": _row(parts, made.key, whole=True), "secret": made.secret}
+    return _row(parts, made.key, whole=True) | {"key": made.secret}
 
 
 @rest(blueprint, "GET", ONE, answer=KeyRow)
@@ -109,7 +108,7 @@ def edit_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
     """Change what a key may do; what is not named stays."""
     parts = services()
     before = parts.ledger.book.get(key_id)
-    after = parts.ledger.book.change(before.id, parse_settings(body))
+    after = parts.ledger.book.patch(before.id, body)
     old, new = _facts(before), _facts(after)
     changed = [name for name in new if old[name] != new[name]]
     note(
@@ -127,7 +126,7 @@ def rotate_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
     parts = services()
     made = parts.ledger.book.rotate(key_id, body.get("overlap", OVERLAP_S))
     note("key.rotate", f"key {made.key.id}", None, {"hint": made.key.hint})
-    return {"key": _row(parts, made.key, whole=True), "secret": made.secret}
+    return _row(parts, made.key, whole=True) | {"key": made.secret}
 
 
 @rest(blueprint, "DELETE", ONE, answer=Done)
