@@ -106,6 +106,8 @@ class Conversation(msgspec.Struct):
     session: str = ""
     json_schema: Json = None
     web_search: bool = False
+    left_out: bool = False
+    """Whether the client offered tools, beside the search, that nobody here can run."""
 
 
 # ---- coming down ---------------------------------------------------------------------------

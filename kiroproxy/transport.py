@@ -410,7 +410,7 @@ class Exchange:
                 raise UpstreamTimeout("the answer broke off in silence")
 
     def read_all(self, limit_bytes: int, timeout_s: float) -> bytes:
-        """What can be had of a small body; quietly less on any trouble.
+        """What can be had of a small body, decoded; quietly less on any trouble.
 
         At most `limit_bytes`, and for no longer than `timeout_s` altogether.
         """
@@ -418,7 +418,17 @@ class Exchange:
         with contextlib.suppress(Unreachable, UpstreamTimeout, EventStreamError):
             for part in self._parts(limit_bytes, timeout_s):
                 data += part
-        return bytes(data[:limit_bytes])
+        body = bytes(data[:limit_bytes])
+        with contextlib.suppress(zlib.error):
+            body = self._decoded(body, limit_bytes)
+        return body[:limit_bytes]
+
+    def _decoded(self, data: bytes, limit_bytes: int) -> bytes:
+        """The body without its Content-Encoding, which some gateway may have put on unasked."""
+        encoding = self.headers.get("content-encoding", "identity").strip().lower()
+        if not data or encoding not in ("gzip", "x-gzip", "deflate"):
+            return data
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit_bytes + 1)
 
     def answer(self, limit_bytes: int, timeout_s: float) -> Answer:
         """The whole response, decoded by its Content-Encoding, and closed.
@@ -431,9 +441,7 @@ class Exchange:
             data = b"".join(self._parts(limit_bytes, timeout_s))
             if self.announced_end and not self.complete:
                 raise Unreachable("the answer was cut" if len(data) <= limit_bytes else TOO_LARGE)
-            encoding = self.headers.get("content-encoding", "identity").strip().lower()
-            if data and encoding in ("gzip", "x-gzip", "deflate"):
-                data = zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, limit_bytes + 1)
+            data = self._decoded(data, limit_bytes)
         except (EventStreamError, zlib.error) as error:
             raise Unreachable(f"the answer is broken: {error}") from error
         finally:

@@ -749,10 +749,10 @@ def test_call_once_waits_for_the_connection_as_long_as_it_was_told() -> None:
 @pytest.mark.parametrize(
     ("encoding", "data"),
     [
-        ("gzip", gzip.compress(b"plain")),
+        ("gzip", gzip.compress(b"plain", mtime=0)),
         ("deflate", zlib.compress(b"plain")),
         ("identity", b"plain"),
-        ("GZIP", gzip.compress(b"plain")),
+        ("GZIP", gzip.compress(b"plain", mtime=0)),
     ],
 )
 def test_whole_answers_are_decoded(transport: Transport, encoding: str, data: bytes) -> None:
@@ -772,7 +772,8 @@ def test_call_keeps_the_connection(transport: Transport) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [answer(b"x" * 2000), answer(gzip.compress(b"x" * 2000), "Content-Encoding: gzip")]
+    "data",
+    [answer(b"x" * 2000), answer(gzip.compress(b"x" * 2000, mtime=0), "Content-Encoding: gzip")],
 )
 def test_whole_answers_have_a_limit(transport: Transport, data: bytes) -> None:
     with Wire([[data]]) as wire, pytest.raises(Unreachable, match="too large"):
@@ -805,6 +806,24 @@ def test_read_all_gives_what_it_has(transport: Transport, steps: list[Any], want
     with Wire([steps]) as wire:
         exchange = send(transport, wire.url)
         assert exchange.read_all(8, 0.3) == wanted
+        exchange.close()
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "wanted"),
+    [
+        (gzip.compress(b"x" * 2000, mtime=0), "gzip", b"x" * 100),
+        (zlib.compress(b"hi"), "deflate", b"hi"),
+        (b"hi", "gzip", b"hi"),
+    ],
+)
+def test_read_all_decodes_what_a_gateway_has_compressed(
+    transport: Transport, body: bytes, encoding: str, wanted: bytes
+) -> None:
+    """What Kiro says decides on its credential, also where nobody asked for compression."""
+    with Wire([[answer(body, f"Content-Encoding: {encoding}")]]) as wire:
+        exchange = send(transport, wire.url)
+        assert exchange.read_all(100, 2) == wanted
         exchange.close()
 
 

@@ -6,6 +6,7 @@ only what cannot be understood at all is a 400 that names its place.
 
 import base64
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -153,8 +154,8 @@ def text_field(value: Mapping[str, Any], key: str, where: str) -> str:
 # ---- content parts ---------------------------------------------------------------------------
 
 
-def parts(content: Any, where: str) -> list[Part]:
-    """Content as either API writes it: nothing, a string or a list of parts.
+def parts(content: Any, where: str, first: int = 0) -> list[Part]:
+    """Content as either API writes it: nothing, a string or a list of parts, from `first` on.
 
     Raises:
         InvalidRequest: names the part that cannot be understood.
@@ -166,9 +167,20 @@ def parts(content: Any, where: str) -> list[Part]:
     if not isinstance(content, list):
         raise invalid(where, "expected a string or a list of content parts", "invalid_type")
     found: list[Part] = []
-    for index, part in enumerate(content):
+    for index, part in enumerate(content, first):
         found += _part(part, f"{where}[{index}]")
     return found
+
+
+def output_parts(content: Any, where: str) -> list[Part]:
+    """What a tool gave; some clients send the object that it returned.
+
+    Raises:
+        InvalidRequest: names the part that cannot be understood.
+    """
+    if isinstance(content, dict):
+        return [Text(json.dumps(content, ensure_ascii=False))]
+    return parts(content, where)
 
 
 def _part(part: Any, where: str) -> list[Part]:
@@ -177,12 +189,32 @@ def _part(part: Any, where: str) -> list[Part]:
     if not isinstance(part, dict) or not isinstance(part.get("type"), str):
         raise invalid(f"{where}.type", "expected a content part", "invalid_type")
     read = _PARTS.get(part["type"])
-    return [unknown(part)] if read is None else read(part, where)
+    return unknown(part) if read is None else read(part, where)
 
 
-def unknown(value: Mapping[str, Any]) -> Text:
-    """Something newer than this program, for the model to make sense of."""
-    return Text(f"[{value.get('type')}] {json.dumps(value, ensure_ascii=False)}")
+def unknown(value: Mapping[str, Any]) -> list[Part]:
+    """Something newer than this program, for the model to make sense of; its images to look at."""
+    images: list[Part] = []
+
+    def without_images(inner: Any) -> Any:
+        if isinstance(inner, dict):
+            return {key: without_images(part) for key, part in inner.items()}
+        if isinstance(inner, list):
+            return [without_images(part) for part in inner]
+        if isinstance(inner, str) and (found := _IMAGE_DATA.match(inner)):
+            images.append(Image(inner[found.start(1) :]))
+            return f"(attached image {len(images)})"
+        return inner
+
+    shown = json.dumps(without_images(value), ensure_ascii=False)
+    return [Text(f"[{value.get('type')}] {shown}"), *images]
+
+
+_IMAGE_DATA = re.compile(
+    r"(?:data:image/[\w.+-]+;base64,)?"
+    r"((?:iVBORw0KGgo|/9j/|R0lGOD[dl]h|UklGR[A-Za-z0-9+/]{6}XRUJQ)[A-Za-z0-9+/\s]{8,}+=*+\s*+\Z)"
+)
+"""Base64 of a PNG, JPEG, GIF or WebP, by how it begins."""
 
 
 def _text(part: Mapping[str, Any], where: str) -> list[Part]:

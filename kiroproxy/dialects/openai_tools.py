@@ -1,6 +1,7 @@
 """Tools of the OpenAI APIs ⇄ neutral ones: functions, custom tools, namespaces (pure).
 
-Kiro knows functions only. A custom tool, whose input is free text, becomes a function with one
+Kiro knows functions only. A tool that OpenAI's models know and the client runs is one of
+`openai_client_tools`. A custom tool, whose input is free text, becomes a function with one
 string; a tool of a namespace gets a name of its own. `Offered` leads back.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from kiroproxy.conversation import Tool, ToolChoice
+from kiroproxy.dialects.openai_client_tools import CLIENT_TOOLS, runs_at_the_client
 from kiroproxy.dialects.openai_common import invalid, text_field
 
 CUSTOM_KEY = "input"
@@ -28,7 +30,7 @@ class Offered(msgspec.Struct, frozen=True):
     """A tool as the client knows it."""
 
     name: str
-    kind: Literal["function", "custom"] = "function"
+    kind: Literal["function", "custom", "local_shell", "shell", "apply_patch"] = "function"
     namespace: str = ""
 
 
@@ -39,6 +41,8 @@ class Toolset(msgspec.Struct):
     offered: dict[str, Offered] = msgspec.field(default_factory=dict)
     """Neutral name → the client's tool."""
     web_search: bool = False
+    left_out: set[str] = msgspec.field(default_factory=set)
+    """Types of the tools that run on OpenAI's servers, and here nowhere."""
     _names: dict[tuple[str, str], str] = msgspec.field(default_factory=dict)
 
     def add(self, specification: Mapping[str, Any], where: str, namespace: str = "") -> None:
@@ -47,7 +51,9 @@ class Toolset(msgspec.Struct):
         Raises:
             InvalidRequest: it has no name.
         """
-        kind = specification.get("type", "function")
+        kind: Any = specification.get("type") or "function"
+        if kind == "custom" and "input_schema" in specification:
+            kind = "function"  # as Anthropic's API calls it
         if kind == "namespace":
             self._add_namespace(specification, where)
         elif kind in ("function", "custom"):
@@ -57,19 +63,30 @@ class Toolset(msgspec.Struct):
             self._add_one(inner, kind, where, namespace)
         elif isinstance(kind, str) and kind.startswith(SEARCH):
             self.web_search = True
+        elif runs_at_the_client(specification):
+            tool = CLIENT_TOOLS[kind]
+            inner = {"name": kind, "description": tool.description, "parameters": tool.schema}
+            self._add_one(inner, kind, where, "")
+        else:
+            self.left_out.add(str(kind))
 
     def _add_namespace(self, specification: Mapping[str, Any], where: str) -> None:
         name = text_field(specification, "name", where)
         inner = specification.get("tools")
+        before = len(self.tools)
         for index, tool in enumerate(inner if isinstance(inner, list) else ()):
             if not isinstance(tool, dict):
                 raise invalid(f"{where}.tools[{index}]", "expected an object", "invalid_type")
             self.add(tool, f"{where}.tools[{index}]", name)
+        about = specification.get("description")
+        if isinstance(about, str) and about.strip() and len(self.tools) > before:
+            first = self.tools[before]
+            first.description = f"{first.description}\n\nOf all tools of {name}: {about}".strip()
 
     def _add_one(
         self,
         inner: Mapping[str, Any],
-        kind: Literal["function", "custom"],
+        kind: Literal["function", "custom", "local_shell", "shell", "apply_patch"],
         where: str,
         namespace: str,
     ) -> None:
@@ -88,7 +105,8 @@ class Toolset(msgspec.Struct):
         if kind == "custom":
             self.tools.append(Tool(neutral, words + _grammar(inner.get("format")), CUSTOM_SCHEMA))
         else:
-            self.tools.append(Tool(neutral, words, inner.get("parameters")))
+            schema = inner.get("parameters", inner.get("input_schema"))
+            self.tools.append(Tool(neutral, words, schema))
 
     def neutral(self, name: str, namespace: str = "") -> str:
         """The neutral name of a client's tool, whether it is offered or not."""
@@ -103,7 +121,7 @@ class Toolset(msgspec.Struct):
             tool = one if isinstance(one, dict) else {}
             kind = tool.get("type")
             inner = tool.get(str(kind), tool)
-            names.add((inner if isinstance(inner, dict) else tool).get("name"))
+            names.add(str((inner if isinstance(inner, dict) else tool).get("name") or kind))
             search = search or str(kind).startswith(SEARCH)
         self.web_search = self.web_search and search
 
@@ -140,8 +158,10 @@ def _grammar(wanted: Any) -> str:
 MODES: Mapping[str, Literal["auto", "any", "none"]] = {
     "auto": "auto",
     "required": "any",
+    "any": "any",
     "none": "none",
 }
+"""`any` is Anthropic's word, which some clients say to every API."""
 
 
 def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice:
@@ -160,6 +180,8 @@ def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice
             raise invalid("tool_choice.tools", "expected a list of tools", "invalid_type")
         tools.keep(wanted)
         choice = inner.get("mode", "auto")
+    if isinstance(choice, dict) and (str(choice.get("type")) in MODES or _left_out(choice, tools)):
+        choice = MODES.get(str(choice["type"]), "auto")  # what nobody here can run is not forced
     if isinstance(choice, dict):
         return ToolChoice("tool", _chosen(choice, tools), parallel)
     kind = MODES.get(choice) if isinstance(choice, str) else None
@@ -170,6 +192,12 @@ def tool_choice_of(choice: Any, tools: Toolset, *, parallel: bool) -> ToolChoice
     return ToolChoice(kind, parallel=parallel)
 
 
+def _left_out(choice: Mapping[str, Any], tools: Toolset) -> bool:
+    """Whether it is a tool of OpenAI's servers; later versions of one have its name in front."""
+    kind = choice.get("type")
+    return bool(kind) and any(one.startswith(str(kind)) for one in tools.left_out)
+
+
 def _chosen(choice: Mapping[str, Any], tools: Toolset) -> str:
     """The neutral name of the one tool that is to be called."""
     kind = choice.get("type", "function")
@@ -177,6 +205,8 @@ def _chosen(choice: Mapping[str, Any], tools: Toolset) -> str:
         return SEARCH
     inner = choice.get(str(kind), choice)
     name = inner.get("name") if isinstance(inner, dict) else None
+    if str(kind) in CLIENT_TOOLS:
+        name = kind
     namespace = choice.get("namespace")
     if isinstance(name, str):
         neutral = tools.neutral(name, namespace if isinstance(namespace, str) else "")

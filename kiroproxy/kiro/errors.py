@@ -24,6 +24,7 @@ from kiroproxy.errors import (
     ServerFault,
     Suspended,
     Throttled,
+    Unreachable,
     UpstreamTimeout,
 )
 from kiroproxy.kiro.events import UpstreamException, lenient_json
@@ -154,13 +155,26 @@ STATUSES: Mapping[int, Make] = {
 }
 
 
+GATEWAYS_OWN = (401, 403, 407)
+"""Statuses that a gateway or firewall in between gives with a page of HTML. Kiro answers in JSON,
+and no credential is to blame for the way."""
+
+
+def _is_page(headers: Mapping[str, str], body: bytes) -> bool:
+    kind = headers.get("content-type", "").strip().lower()
+    return kind.startswith("text/html") and body.lstrip().startswith(b"<")
+
+
 def error_from_response(status: int, headers: Mapping[str, str], body: bytes) -> KiroProxyError:
     """Name what an HTTP refusal means."""
     value = lenient_json(body)
     nested = value.get("error")
     reason = value.get("reason") or (nested.get("reason") if isinstance(nested, dict) else None)
-    kind = str(value.get("__type") or value.get("code") or "")
+    named = headers.get("x-amzn-errortype", "").partition(":")[0]  # as AWS's REST services do
+    kind = str(value.get("__type") or value.get("code") or named)
     make = _decide(str(reason or ""), body.decode(errors="replace"), kind)
+    if make is None and status in GATEWAYS_OWN and _is_page(headers, body):
+        return Unreachable(f"Something on the way to Kiro answered {status} with a page.")
     if make is None:
         make = STATUSES.get(status) or (_fault if status >= 500 else None)
     shown = str(reason or "") if re.fullmatch(r"[A-Z_]{1,64}", str(reason or "")) else ""

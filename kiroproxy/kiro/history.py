@@ -5,6 +5,7 @@ and trap 2). Nothing that was said is lost: what has no place as a tool result b
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
 
@@ -23,6 +24,7 @@ CONTINUE = "Continue your last message exactly where it stops. Do not repeat any
 NOT_EXECUTED = "The tool call was not executed."
 NO_OUTPUT = "(no output)"
 SEE_IMAGE = "(see the attached image)"
+ASSISTANTS_IMAGES = "[The first of the attached images are the assistant's.]"
 STRAY = "[Result of an earlier tool call]\n"
 
 
@@ -53,6 +55,8 @@ class AssistantTurn(msgspec.Struct):
 
     texts: list[str] = msgspec.field(default_factory=list)
     uses: list[ToolUse] = msgspec.field(default_factory=list)
+    images: list[Image] = msgspec.field(default_factory=list)
+    """Kiro has no place for them here: they go into the next turn."""
 
     @property
     def content(self) -> str:
@@ -83,7 +87,15 @@ def build_turns(messages: Sequence[Message]) -> list[Turn]:
     if isinstance(turns[-1], AssistantTurn):
         turns.append(UserTurn([] if turns[-1].uses else [CONTINUE]))
     _pair(turns)
+    _hand_on_images(turns)
     return turns
+
+
+def _hand_on_images(turns: Sequence[Turn]) -> None:
+    for turn, following in pairwise(turns):
+        if isinstance(turn, AssistantTurn) and turn.images and isinstance(following, UserTurn):
+            following.images[:0] = turn.images
+            following.texts.insert(0, ASSISTANTS_IMAGES)
 
 
 def _says_something(message: Message) -> bool:
@@ -105,9 +117,11 @@ def _add_assistant(turn: Turn, message: Message) -> None:
             else:
                 turn.uses.append(block)
         elif isinstance(block, ToolResult):
+            turn.images.extend(part for part in block.content if isinstance(part, Image))
             turn.texts.append(STRAY + _result_text(block))
-        # redacted thinking has no text, and what Kiro did not encrypt it cannot read; images have
-        # no place in this turn
+        elif isinstance(block, Image):
+            turn.images.append(block)
+        # redacted thinking has no text, and what Kiro did not encrypt it cannot read
 
 
 def _add_user(turn: Turn, message: Message) -> None:

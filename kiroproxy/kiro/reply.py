@@ -37,7 +37,11 @@ SETTLE_AFTER_BOTH_S = 0.25
 """After metering and contextUsage nothing more is expected (design 4)."""
 SETTLE_AFTER_METERING_S = 5.0
 """After metering alone: upstream often leaves the connection open (protocol notes 4.2)."""
-CONTENT_FILTERED = "CONTENT_FILTERED"
+FILTERED = frozenset({"content_filtered", "guardrail_intervened"})
+LENGTH = frozenset({"max_tokens"})
+WINDOW_FULL = frozenset({"model_context_window_exceeded"})
+"""Stop reasons of `metadataEvent`, in lower case: those of Amazon Bedrock, which answers behind
+Kiro. Others say nothing that the table of design 4 does not know better."""
 
 
 class Expectations(msgspec.Struct):
@@ -106,7 +110,11 @@ class Reply:
         self.truncated = False
         """The client is told `max_tokens` since the end is missing, not by upstream's word."""
         self._filtered = False
-        self._ended_calls: set[str] = set()
+        self._window_full = False
+        self._ended_calls: dict[str, str] = {}
+        """Ids of ended calls → their names."""
+        self._ids_again: dict[str, str] = {}
+        """An id that upstream gave to one more call → that call's id for the client."""
         self._held: list[kiro.KiroEvent] = []
         """Text and thoughts that came inside a tool call: they follow it."""
         self._metering: float | None = None
@@ -123,6 +131,8 @@ class Reply:
             if self.done:
                 break
             if type(event) is kiro.AssistantResponse:
+                if self._metering is not None and event.content:
+                    self._go_on()
                 if self._calls:
                     self._held.append(event)
                 elif event.content:
@@ -228,6 +238,8 @@ class Reply:
             out.append(TextDelta(rest))
 
     def _on_reasoning(self, event: kiro.ReasoningContent, out: list[ReplyEvent]) -> None:
+        if self._metering is not None:
+            self._go_on()
         if self._calls:
             self._held.append(event)
             return
@@ -260,15 +272,19 @@ class Reply:
     # ---- tools -----------------------------------------------------------------------------
 
     def _on_tool(self, event: kiro.ToolUseEvent, out: list[ReplyEvent]) -> None:
-        key = event.tool_use_id or self._last_call
+        key = self._ids_again.get(event.tool_use_id or "", event.tool_use_id) or self._last_call
         if not key or (not event.tool_use_id and event.name and key in self._ended_calls):
             key = f"tooluse_unnamed_{len(self._ended_calls)}"
-        if key in self._ended_calls:
-            return  # a stray repetition of its stop
-        call = self._calls.get(key) or self._new_call(key, event.name or "", out)
+        fragment = _fragment(event.input)
+        name = event.name or ""
+        if (ended := self._ended_calls.get(key)) is not None:
+            if not fragment:
+                return  # a stray repetition of its stop
+            key = self._ids_again[event.tool_use_id or key] = f"{key}_{len(self._ended_calls)}"
+            name = name or ended
+        call = self._calls.get(key) or self._new_call(key, name, out)
         if self.done:
             return
-        fragment = _fragment(event.input)
         if fragment:
             fragment = call.rejoiner.feed(fragment)
         if fragment:
@@ -276,6 +292,8 @@ class Reply:
         if event.stop:
             call.stopped = True
         self._advance(out)
+        if self._metering is not None:
+            self._go_on()
 
     def _new_call(self, key: str, name: str, out: list[ReplyEvent]) -> _Call:
         call = _Call(
@@ -331,7 +349,7 @@ class Reply:
             self._cut = self._cut or not whole
             self._whole_calls += whole
         del self._calls[key]
-        self._ended_calls.add(key)
+        self._ended_calls[key] = call.name
         if self._calls:
             self._open(next(iter(self._calls.values())), out)
 
@@ -362,12 +380,18 @@ class Reply:
             both = self._context is not None
             self.settle_s = SETTLE_AFTER_BOTH_S if both else SETTLE_AFTER_METERING_S
 
+    def _go_on(self) -> None:
+        """More of the answer behind its trailers: the next pause is no proof of its end."""
+        self.settle_s = None if self._calls else SETTLE_AFTER_METERING_S
+
     def _on_metadata(self, event: kiro.Metadata, out: list[ReplyEvent]) -> None:
         self._metadata = True
         if event.tokenUsage is not None:
             self._tokens = event.tokenUsage
-        if (event.stopReason or event.stop_reason) == CONTENT_FILTERED:
-            self._filtered = True
+        reason = (event.stopReason or event.stop_reason or "").lower()
+        self._filtered = self._filtered or reason in FILTERED
+        self._length_exceeded = self._length_exceeded or reason in LENGTH
+        self._window_full = self._window_full or reason in WINDOW_FULL
 
     def _on_exception(self, event: kiro.UpstreamException, out: list[ReplyEvent]) -> None:
         if is_length_exception(event):
@@ -401,7 +425,7 @@ class Reply:
 
     @property
     def _full(self) -> bool:
-        return self._context is not None and self._context >= 100
+        return self._window_full or (self._context is not None and self._context >= 100)
 
     def _stop_reason(self) -> StopReason:
         """By the table and the order of design 4; what upstream said goes before what we infer."""

@@ -46,6 +46,8 @@ EFFORTS = ("low", "medium", "high", "xhigh", "max")
 BUDGET_EFFORTS = ((4_000, "low"), (16_000, "medium"), (64_000, "high"), (2**63, "xhigh"))
 """Protocol notes 3.9: thinking budget in tokens → native effort."""
 MAX_IMAGES = 10
+EARLIER = "earlier images are left out here"
+TOO_MANY = f"images are left out here, the first ones: no more than {MAX_IMAGES} can be had at once"
 MAX_IMAGE_BYTES = 10 * 1024 * 1024
 """Protocol notes 3.5."""
 _MAGIC = (
@@ -170,23 +172,25 @@ def _limit_images(turns: Sequence[Turn]) -> None:
     """Keep the newest images, as many as Kiro takes.
 
     Those of earlier turns give way, with a note in their place: the client resends them for ever,
-    and a refusal would end the session.
+    and a refusal would end the session. The same holds for a turn that answers tool calls, whose
+    images are the agent's own doing.
 
     Raises:
-        InvalidRequest: the last turn alone holds too many.
+        InvalidRequest: a prompt alone holds too many.
     """
     room = MAX_IMAGES
     users = [turn for turn in turns if isinstance(turn, UserTurn)]
-    current = users[-1].images
-    if len(current) > MAX_IMAGES:
+    current = users[-1]
+    if len(current.images) > MAX_IMAGES and not current.results:
         raise InvalidRequest(
-            f"{current[MAX_IMAGES].where}: one image too many, Kiro takes at most {MAX_IMAGES}"
+            f"{current.images[MAX_IMAGES].where}: one image too many, Kiro takes at most "
+            f"{MAX_IMAGES}"
         )
     for turn in reversed(users):
         dropped = len(turn.images) - room
         if dropped > 0:
             turn.images = turn.images[dropped:]
-            turn.texts.append(f"[{dropped} earlier images are left out here]")
+            turn.texts.append(f"[{dropped} {EARLIER if turn is not current else TOO_MANY}]")
         room -= len(turn.images)
 
 

@@ -31,6 +31,8 @@ SCHEMA_MAPS = (
 )
 LITERALS = ("enum", "const", "default", "examples")
 COMBINERS = ("oneOf", "anyOf", "allOf")
+MAX_REFERENCES = 10
+"""So many references in a row are followed; a circle of them ends."""
 PLACEHOLDER_DESCRIPTION = "A tool of an earlier turn that is no longer offered. Do not call it."
 
 
@@ -197,25 +199,37 @@ def _clean_schema(encoded: bytes) -> tuple[msgspec.Raw, bool]:
 def _without_combiners(schema: dict[str, Any]) -> dict[str, Any]:
     """Kiro refuses them at the top: their variants' properties are offered side by side."""
     top = {key: value for key, value in schema.items() if key not in COMBINERS}
-    if isinstance(top.get("properties"), dict) and top["properties"]:
-        return top
-    properties: dict[str, Any] = {}
+    given = top.get("properties")
+    properties: dict[str, Any] = dict(given) if isinstance(given, dict) else {}
     required: list[Any] = []
     for combiner in COMBINERS:
         variants = schema.get(combiner)
         for variant in variants if isinstance(variants, list) else ():
-            if not isinstance(variant, dict):
-                continue
-            inner = variant.get("properties")
+            whole = _resolved(variant, schema)
+            inner = whole.get("properties")
             for name, value in inner.items() if isinstance(inner, dict) else ():
                 properties.setdefault(name, value)
-            if combiner == "allOf" and isinstance(variant.get("required"), list):
-                required.extend(variant["required"])
+            if combiner == "allOf" and isinstance(whole.get("required"), list):
+                required.extend(whole["required"])
     if properties:
         top["properties"] = properties
     if required and not top.get("required"):
         top["required"] = required
     return top
+
+
+def _resolved(variant: Any, schema: dict[str, Any]) -> dict[str, Any]:
+    """What a variant is, behind a reference to the schema's own definitions."""
+    for _ in range(MAX_REFERENCES):
+        if not isinstance(variant, dict):
+            return {}
+        reference = variant.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            return variant
+        variant = schema
+        for step in reference[2:].split("/"):
+            variant = variant.get(step) if isinstance(variant, dict) else None
+    return {}
 
 
 def _clean(schema: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from kiroproxy.conversation import (
     SearchHit,
     Text,
     Tool,
+    ToolChoice,
     ToolResult,
     ToolUse,
 )
@@ -115,17 +116,22 @@ def without_search(conversation: Conversation, *, everything: bool) -> Conversat
     """Take out search tools that nobody will answer (S57, X3).
 
     `websearch` alone is always one of them; with `everything`, which is `webSearch: "filter"`,
-    `web_search` too, and the history loses its calls of them.
+    `web_search` too, and the history loses its calls of them. Without it, a tool of that name is
+    the client's own.
     """
     names = {"websearch", TOOL_NAME} if everything else {"websearch"}
     if not everything and [tool.name for tool in conversation.tools] != ["websearch"]:
         return conversation
     tools = [tool for tool in conversation.tools if tool.name not in names]
+    choice = conversation.tool_choice
+    if choice.kind == "tool" and choice.name in names:
+        choice = ToolChoice(parallel=choice.parallel)  # nothing is left that could be forced
     if not everything:
-        return replace(conversation, tools=tools)
+        return replace(conversation, tools=tools, tool_choice=choice)
     if not conversation.web_search and len(tools) == len(conversation.tools):
         return conversation
-    return replace(conversation, tools=tools, messages=_without_calls(conversation, names))
+    messages = _without_calls(conversation, names)
+    return replace(conversation, tools=tools, tool_choice=choice, messages=messages)
 
 
 def _without_calls(conversation: Conversation, names: Set[str]) -> list[Message]:

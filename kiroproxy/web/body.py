@@ -13,6 +13,8 @@ from kiroproxy.dialects.jsontext import parse_body
 from kiroproxy.errors import BodyTimeout, BodyTooLarge, InvalidRequest, UnsupportedEncoding
 
 WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+BARE_DEFLATE = -15
+"""What many programs send as `deflate`, without the zlib header that RFC 9110 wants."""
 DISCARD_S = 2.0
 """How long to go on reading what is too large: an early close would cost the client our answer."""
 CHUNK = 256 * 1024
@@ -80,7 +82,10 @@ def _abandon(body: Any) -> None:
 def _decompress(data: bytes, encoding: str, limit: int, too_large: Exception) -> bytes:
     if encoding not in WINDOW_BITS:
         raise UnsupportedEncoding(f"Content-Encoding {encoding!r} is not supported.")
-    decoder = zlib.decompressobj(WINDOW_BITS[encoding])
+    bits = WINDOW_BITS[encoding]
+    if encoding == "deflate" and not _has_zlib_header(data):
+        bits = BARE_DEFLATE
+    decoder = zlib.decompressobj(bits)
     try:
         plain = decoder.decompress(data, limit + 1)
     except zlib.error:
@@ -90,3 +95,8 @@ def _decompress(data: bytes, encoding: str, limit: int, too_large: Exception) ->
     if not decoder.eof or decoder.unused_data:
         raise InvalidRequest(f"The request body is not one whole {encoding} stream.")
     return plain
+
+
+def _has_zlib_header(data: bytes) -> bool:
+    """Method 8, and a checksum of the first two bytes (RFC 1950)."""
+    return len(data) >= 2 and data[0] & 15 == 8 and int.from_bytes(data[:2], "big") % 31 == 0

@@ -11,6 +11,7 @@ from flask import Blueprint, Request, Response, g, request
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.dialects.openai_chat import stream as chat
+from kiroproxy.dialects.openai_chat.request import ChatRequest
 from kiroproxy.dialects.openai_chat.request import translate as translate_chat
 from kiroproxy.dialects.openai_chat.schema import load_chat
 from kiroproxy.dialects.openai_common import holds_file, invalid
@@ -82,8 +83,12 @@ def is_openai(request: Request) -> bool:
 
 def chat_completions() -> Response:
     """Answer a chat completions request."""
-    loaded = load_chat(authenticated_body())
-    wanted = off_loop(holds_file(loaded["messages"]), lambda: translate_chat(loaded))
+    body = authenticated_body()
+    if body.get("messages") is None and body.get("input") is not None:
+        loaded, wanted = _of_responses(body)
+    else:
+        loaded = load_chat(body)
+        wanted = off_loop(holds_file(loaded["messages"]), lambda: translate_chat(loaded))
     conversation = wanted.conversation
     conversation.session = _session(loaded)
     head = chat.Head(f"chatcmpl-{uuid.uuid4().hex}", conversation.model, int(time.time()))
@@ -94,19 +99,36 @@ def chat_completions() -> Response:
     return _answer("openai_chat", conversation, lambda _: chat.ChatStream(head, wanted), fold)
 
 
+def _of_responses(body: dict[str, Any]) -> tuple[dict[str, Any], ChatRequest]:
+    """A request in the form of Responses, which Cursor sends here, to read chat completions."""
+    loaded, wanted = _responses_request(body, _shelf())
+    options = body.get("stream_options")
+    usage = isinstance(options, dict) and options.get("include_usage") is True
+    return loaded, ChatRequest(wanted.conversation, wanted.offered, include_usage=usage)
+
+
 # ---- Responses -------------------------------------------------------------------------------
 
 
-def create_response() -> Response:
-    """Answer a Responses request."""
-    loaded = load_responses(authenticated_body())
-    shelf = _shelf()
+def _responses_request(
+    body: dict[str, Any], shelf: Shelf
+) -> tuple[dict[str, Any], ResponsesRequest]:
+    """What has passed the schema, and what it means."""
+    loaded = load_responses(body)
     items = own_items(loaded)
     earlier = _earlier(loaded["previous_response_id"], shelf)
     wanted = off_loop(
         holds_file([*earlier, *items]),
         lambda: translate(loaded, items, earlier, _resolver(shelf)),
     )
+    return loaded, wanted
+
+
+def create_response() -> Response:
+    """Answer a Responses request."""
+    body = authenticated_body()
+    shelf = _shelf()
+    loaded, wanted = _responses_request(body, shelf)
     conversation = wanted.conversation
     conversation.session = _session(loaded)
     response_id = f"resp_{uuid.uuid4().hex}"

@@ -146,11 +146,11 @@ def _source(
     ask: Callable[[Conversation], ReplyStream],
     search: Callable[[str], list[SearchHit]],
 ) -> ReplySource:
-    searching = conversation.web_search and parts.config.web_search == "search"
-    conversation = without_search(conversation, everything=not searching)
-    if not searching:
+    filtering = parts.config.web_search == "filter"
+    conversation = without_search(conversation, everything=filtering)
+    if filtering or not conversation.web_search:
         return ask(conversation)
-    if not conversation.tools:
+    if not conversation.tools and not conversation.left_out:
         if (account := g.get("account")) is not None and account.entrance is not None:
             account.entrance.enter()  # its lease comes when the answer has begun: too late for 429
         return SearchOnlyStream(conversation, search, parts.timing.ping_s)

@@ -211,3 +211,11 @@ def test_load_fills_in_what_is_missing() -> None:
         "d": None,
         "e": None,
     }
+
+
+def test_looking_for_images_takes_no_time() -> None:
+    """A pattern that goes back and forth over white space would hold the server up for hours."""
+    item = {"type": "odd", "data": PNG + " " * 1_000_000 + "!"}
+    [text] = common.parts([item], "x")
+    assert isinstance(text, Text)
+    assert PNG in text.text

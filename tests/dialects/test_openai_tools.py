@@ -77,6 +77,14 @@ def test_tools_of_openais_servers_are_left_out(kind: Any) -> None:
     tools = toolset_of([{"type": kind, "name": "x"}])
     assert not tools.tools
     assert not tools.web_search
+    assert tools.left_out
+    if isinstance(kind, str):  # and so they cannot be forced
+        assert tool_choice_of({"type": kind}, tools, parallel=True) == ToolChoice()
+
+
+def test_words_about_a_namespace_are_kept() -> None:
+    tools = toolset_of([AGENTS | {"description": "To work in parallel."}])
+    assert "Of all tools of agents: To work in parallel." in tools.tools[0].description
 
 
 @pytest.mark.parametrize(
@@ -115,6 +123,10 @@ ALL = [FLAT, PATCH, AGENTS, {"type": "web_search"}]
             ToolChoice("tool", "agents__spawn"),
         ),
         ({"type": "web_search"}, ToolChoice("tool", "web_search")),
+        ("any", ToolChoice("any")),
+        ({"type": "any"}, ToolChoice("any")),
+        ({"type": "auto"}, ToolChoice("auto")),
+        ({"type": "tool", "name": "f"}, ToolChoice("tool", "f")),
     ],
 )
 def test_tool_choice(choice: Any, wanted: ToolChoice) -> None:

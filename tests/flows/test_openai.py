@@ -469,3 +469,92 @@ def test_s1_models(client: openai.OpenAI) -> None:
     assert {"claude-sonnet-4-5-20250929", "claude-sonnet-4.5"} <= {model.id for model in models}
     assert models[0].object == "model"
     assert client.models.retrieve("claude-sonnet-4-5").owned_by == "anthropic"
+
+
+# ---- Cursor ----------------------------------------------------------------------------------
+
+
+def test_a_responses_request_where_chat_completions_are_read(
+    sim: Simulator, client: openai.OpenAI
+) -> None:
+    """Cursor sends the one to the path of the other, and reads the other's answer."""
+    sim.script({"steps": [{"text": "Hi. "}, CALL, *TRAILERS]}, times=2)
+    items = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "input_text", "text": "hello"}]},
+        {"type": "function_call", "call_id": "c\nx", "name": "get_weather", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c\nx", "output": "cold"},
+    ]
+    sent: Any = {"model": MODEL, "input": items, "tools": [FLAT], "max_output_tokens": 999}
+    whole: Any = client.post("/chat/completions", body=sent, cast_to=object)
+    [choice] = whole["choices"]
+    assert (choice["message"]["content"], choice["finish_reason"]) == ("Hi. ", "tool_calls")
+    [call] = choice["message"]["tool_calls"]
+    assert json.loads(call["function"]["arguments"]) == CALL["tool"]["input"]
+    results = current(sim)["userInputMessageContext"]["toolResults"]
+    assert results[0]["content"] == [{"text": "cold"}]
+    assert "Be brief." in str(upstream(sim)["history"])
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    with client.chat.completions.with_streaming_response.create(
+        messages=openai.omit,  # type: ignore[arg-type]
+        model=MODEL,
+        extra_body=sent | options,
+    ) as answer:
+        lines = [line for line in answer.iter_lines() if line]
+    assert lines[-1] == "data: [DONE]"
+    last = json.loads(lines[-2].removeprefix("data: "))
+    assert last["usage"]["prompt_tokens"] == whole["usage"]["prompt_tokens"]
+
+
+def test_neither_messages_nor_input(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.post("/chat/completions", body={"model": MODEL}, cast_to=object)
+    assert caught.value.param == "messages"
+
+
+# ---- OpenAI's tools that the client runs -----------------------------------------------------
+
+SHELL = {"tool": {"name": "shell", "input": {"commands": ["ls"]}, "fragments": 4}}
+PATCH = {"type": "delete_file", "path": "a.txt"}
+
+
+def test_shell_and_patch_tools(sim: Simulator, client: openai.OpenAI) -> None:
+    """Their calls are items of their own; results find their calls, whatever the history holds."""
+    patch = {"tool": {"name": "apply_patch", "input": PATCH}}
+    sim.script({"steps": [{"text": "Looking. "}, SHELL, patch, {"text": "ok"}, *TRAILERS]}, times=2)
+    tools: Any = [{"type": "shell"}, {"type": "apply_patch"}]
+    whole = client.responses.create(**ASK, tools=tools, tool_choice={"type": "shell"})
+    with client.responses.stream(**ASK, tools=tools) as stream:
+        streamed = [event.item for event in stream if event.type == "response.output_item.done"]
+    kinds = ["message", "shell_call", "apply_patch_call", "message"]
+    assert [item.type for item in whole.output] == kinds == [item.type for item in streamed]
+    said, ran, changed, _ = whole.output
+    assert ran.type == "shell_call"
+    assert ran.action.commands == ["ls"]
+    assert changed.type == "apply_patch_call"
+    assert changed.operation.model_dump() == PATCH
+    outputs: Any = [
+        {"type": "apply_patch_call_output", "call_id": changed.call_id, "status": "completed"},
+        {
+            "type": "shell_call_output",
+            "call_id": ran.call_id,
+            "output": [{"stdout": "a.txt", "stderr": "", "outcome": {"type": "timeout"}}],
+        },
+    ]
+    history: Any = [item.model_dump(exclude_none=True) for item in (said, ran, changed)]
+    items = [{"role": "user", "content": "hello"}, *history, *outputs]
+    client.responses.create(model=MODEL, input=items, tools=tools)
+    results = current(sim)["userInputMessageContext"]["toolResults"]
+    assert [result["toolUseId"] for result in results] == [ran.call_id, changed.call_id]
+    assert "a.txt" in results[0]["content"][0]["text"]
+    uses = upstream(sim)["history"][-1]["assistantResponseMessage"]["toolUses"]
+    assert [use["input"] for use in uses] == [{"commands": ["ls"]}, PATCH]
+
+
+def test_a_cut_call_of_a_shell_is_left_out(sim: Simulator, client: openai.OpenAI) -> None:
+    cut = {"tool": {"name": "local_shell", "input": '{"command": ["rm', "stop": False}}
+    sim.script({"steps": [{"text": "Hm. "}, cut, *TRAILERS]})
+    tools: Any = [{"type": "local_shell"}]
+    whole = client.responses.create(**ASK, tools=tools)
+    assert [item.type for item in whole.output] == ["message"]
+    assert whole.status == "incomplete"

@@ -142,3 +142,30 @@ def test_s57_filter(sim: Simulator, tmp_path: Path) -> None:
         assert [tool["toolSpecification"]["name"] for tool in tools] == ["get_weather"]
         assert "tools" not in str(second["body"]["conversationState"]["currentMessage"])
         assert sim.requests("/mcp") == []
+
+
+@pytest.mark.parametrize("beside", [[], [WEATHER]])
+def test_a_tool_of_that_name_with_a_schema_is_the_clients(
+    sim: Simulator, proxy: Proxy, beside: list[Any]
+) -> None:
+    """Many clients bring a search of their own; only they can run it."""
+    own = {"name": "web_search", "description": "mine", "input_schema": {"type": "object"}}
+    sim.script(wants_search("q"))
+    message = post(proxy, body(tools=[own, *beside])).json()
+    assert [block["name"] for block in message["content"] if block["type"] == "tool_use"] == [
+        "web_search"
+    ]
+    assert sim.requests("/mcp") == []
+    [asked] = sim.requests("/generateAssistantResponse")
+    assert "mine" in str(asked["body"])
+
+
+def test_beside_tools_that_nobody_here_can_run_the_model_is_asked(
+    sim: Simulator, proxy: Proxy
+) -> None:
+    """X3: only a search that stands alone is answered without a model."""
+    fetch = {"type": "web_fetch_20250910", "name": "web_fetch"}
+    forced = {"type": "tool", "name": "web_fetch"}
+    message = post(proxy, body(tools=[SEARCH, fetch], tool_choice=forced)).json()
+    assert "simulated answer" in text_of(message)
+    assert sim.requests("/mcp") == []

@@ -37,6 +37,15 @@ ODD: list[Any] = [
     {"role": "system", "content": "x"},
     {"role": "assistant", "content": []},
     {"role": "user", "content": [{"type": "text", "text": ""}]},
+    {"type": ["text"]},
+    {"type": {"type": "text"}},
+    {"type": "function_call", "call_id": "t1", "name": "f", "arguments": "{"},
+    {"type": "function_call_output", "call_id": "t1", "output": {"a": 1}},
+    {"type": "reasoning", "summary": 5},
+    {"type": "input_image", "image_url": 5},
+    {"type": "namespace", "name": "n", "tools": [{"type": "function", "name": "f"}]},
+    {"role": "tool", "tool_call_id": "t1", "content": []},
+    {"id": "x"},
 ]
 KEYS = [
     "model",
@@ -59,8 +68,11 @@ KEYS = [
 ]
 
 
-def seeds() -> list[Any]:
-    """Bodies of recorded Messages requests, their long texts cut to keep mutation quick."""
+def seeds(name: str = "") -> list[Any]:
+    """Bodies of recorded requests to `/v1/messages`, their long texts cut to keep mutation quick.
+
+    `name` is how the files begin where others are wanted.
+    """
 
     def shorten(value: Any) -> Any:
         if isinstance(value, str):
@@ -72,9 +84,10 @@ def seeds() -> list[Any]:
         return value
 
     bodies = [
-        json.loads(path.read_text("utf-8"))["body"] for path in sorted(CAPTURES.glob("*.json"))
+        json.loads(path.read_text("utf-8"))["body"]
+        for path in sorted(CAPTURES.glob(f"{name}*.json"))
     ]
-    return [shorten(body) for body in bodies if "messages" in body]
+    return [shorten(body) for body in bodies if name or "messages" in body]
 
 
 def mutate(value: Any, chance: random.Random, rate: float) -> Any:

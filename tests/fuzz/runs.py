@@ -4,12 +4,19 @@ import itertools
 import random
 import time
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
-from kiroproxy.conversation import Failed, ReplyEvent, Stop, TextDelta, ToolInputDelta
+from kiroproxy.conversation import Conversation, Failed, ReplyEvent, Stop, TextDelta, ToolInputDelta
 from kiroproxy.dialects.anthropic.errors import status_and_type
 from kiroproxy.dialects.anthropic.request import translate
 from kiroproxy.dialects.anthropic.schema import load_messages
 from kiroproxy.dialects.jsontext import parse_body
+from kiroproxy.dialects.openai_chat.request import translate as translate_chat
+from kiroproxy.dialects.openai_chat.schema import load_chat
+from kiroproxy.dialects.openai_responses.request import own_items
+from kiroproxy.dialects.openai_responses.request import translate as translate_responses
+from kiroproxy.dialects.openai_responses.schema import load_responses
 from kiroproxy.errors import KiroProxyError
 from kiroproxy.eventstream import Decoder, build_event
 from kiroproxy.kiro.events import parse_events
@@ -19,14 +26,31 @@ from kiroproxy.kiro.request import RequestSettings, build_request
 from kiroproxy.simulator.refusals import Caller, find_refusal
 from tests.fuzz.bodies import body_bytes, seeds
 
+UNKNOWN = {"oai": "claude-sonnet-4.5", "codex": "claude-sonnet-4.5"}
+"""What names mean there that are none of ours."""
 UUID = "6f3c0d5e-7c0e-4a50-9a0e-3f1b1d3f8c11"
 
 
-def status_of(data: bytes) -> int:
+def _of_responses(body: dict[str, Any]) -> Conversation:
+    loaded = load_responses(body)
+    return translate_responses(loaded, own_items(loaded)).conversation
+
+
+DIALECTS: dict[str, Callable[[dict[str, Any]], Conversation]] = {
+    "": lambda body: translate(load_messages(body)),
+    "oai": lambda body: translate_chat(load_chat(body)).conversation,
+    "codex": _of_responses,
+}
+"""How the captures of a dialect begin → the way up from a body of it."""
+
+
+def status_of(data: bytes, dialect: str = "") -> int:
     """The status that a body would get; a 200 has passed Kiro's refusals too."""
     try:
-        conversation = translate(load_messages(parse_body(data)))
-        choice = choose_model(conversation.model, ModelSettings())
+        conversation = DIALECTS[dialect](parse_body(data))
+        choice = choose_model(
+            conversation.model, ModelSettings(unknown=UNKNOWN.get(dialect, "reject"))
+        )
         request = build_request(
             conversation, choice, RequestSettings(), conversation_id=UUID, continuation_id=UUID
         )
@@ -37,14 +61,16 @@ def status_of(data: bytes) -> int:
     return 200
 
 
-def fuzz_bodies(seed: int, *, count: int | None = None, seconds: float = 1e9) -> Counter[int]:
+def fuzz_bodies(
+    seed: int, *, count: int | None = None, seconds: float = 1e9, dialect: str = ""
+) -> Counter[int]:
     """Statuses of generated bodies; an exception that is not ours ends the run."""
     chance = random.Random(seed)
-    known = seeds()
+    known = seeds(dialect)
     statuses: Counter[int] = Counter()
     end = time.monotonic() + seconds
     while (count is None or statuses.total() < count) and time.monotonic() < end:
-        statuses[status_of(body_bytes(chance, known))] += 1
+        statuses[status_of(body_bytes(chance, known), dialect)] += 1
     return statuses
 
 

@@ -12,9 +12,11 @@ from tests.servers import Proxy
 from tests.simulation import Simulator
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_generated_bodies(seed: int) -> None:
-    statuses = runs.fuzz_bodies(seed, count=1500)
+@pytest.mark.parametrize(
+    ("seed", "dialect"), [(0, ""), (1, ""), (2, ""), (3, "oai"), (4, "oai"), (5, "codex")]
+)
+def test_generated_bodies(seed: int, dialect: str) -> None:
+    statuses = runs.fuzz_bodies(seed, count=1200, dialect=dialect)
     assert set(statuses) <= {200, 400, 404}
     assert statuses[200] > 100, "the mutations must leave some bodies good"
 

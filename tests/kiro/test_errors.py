@@ -158,6 +158,29 @@ def test_any_body_is_an_error_of_ours(status: int, data: bytes) -> None:
     assert isinstance(error_from_response(status, {}, data), e.KiroProxyError)
 
 
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_gateways_page_is_no_credentials_fault(status: int) -> None:
+    """A firewall of the company would else disable one account after the other."""
+    page = {"content-type": "text/html; charset=utf-8"}
+    body_ = b"<html><h1>Blocked by policy</h1></html>"
+    assert isinstance(error_from_response(status, page, body_), e.Unreachable)
+    assert not isinstance(error_from_response(status, page, b"no page"), e.Unreachable)
+    kiros = {"content-type": "application/json"}
+    assert not isinstance(error_from_response(status, kiros, b"{}"), e.Unreachable)
+    marked = b"<html>The bearer token included in the request is invalid</html>"
+    assert isinstance(error_from_response(status, page, marked), e.BearerRejected)
+
+
+def test_the_type_may_stand_in_a_header() -> None:
+    """As AWS's REST services write it; the body's own goes first."""
+    headers = {"x-amzn-errortype": "ThrottlingException:http://internal.amazon.com/coral/"}
+    assert isinstance(
+        error_from_response(400, headers, b'{"message": "Rate exceeded"}'), e.Throttled
+    )
+    told = error_from_response(400, headers, b'{"__type": "AccessDeniedException"}')
+    assert isinstance(told, e.AccessDenied)
+
+
 def test_what_else_is_known_of_a_refusal() -> None:
     """Protocol notes 8: how long an account rests depends on it."""
     daily = error_from_response(429, {}, b'{"message": "x", "reason": "DAILY_REQUEST_COUNT"}')

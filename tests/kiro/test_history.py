@@ -189,6 +189,21 @@ def test_trap_15_images_of_results_are_lifted_in_order() -> None:
     assert [image.data for image in last.images] == ["1", "2", "3"]
 
 
+def test_images_of_the_assistant_go_into_the_next_turn() -> None:
+    before, _, after = build_turns(
+        [
+            user("a"),
+            assistant(Image("1"), ToolResult("t1", [Image("2")])),
+            user("b", Image("3")),
+        ]
+    )
+    assert isinstance(before, UserTurn)
+    assert not before.images
+    assert isinstance(after, UserTurn)
+    assert [image.data for image in after.images] == ["1", "2", "3"]
+    assert after.content.endswith("are the assistant's.]\nb")
+
+
 def test_blocks_on_the_wrong_side_are_kept_as_text() -> None:
     turns = build_turns(
         [user(use(path="x"), Thinking("hm")), assistant(result(text="out"), "b"), user("c")]

@@ -208,6 +208,38 @@ def test_settling_times() -> None:
     assert alone.feed([text("late")]) == [TextDelta("late")]
 
 
+def test_an_answer_that_goes_on_behind_its_trailers_is_waited_for() -> None:
+    """A short pause in it would else be taken for its end."""
+    reply = Reply(Expectations())
+    reply.feed([CONTEXT, METERING, text("Once ")])
+    assert reply.settle_s == 5.0
+    reply.feed([tool("t1", "write")])
+    assert reply.settle_s is None, "a call is open: only silence ends it"
+    reply.feed([tool("t1", piece="{}"), tool("t1", stop=True)])
+    assert reply.settle_s == 5.0
+    reply.feed([METERING])
+    assert reply.settle_s == 0.25
+    reply.feed([text("")])
+    assert reply.settle_s == 0.25, "nothing is no more of it"
+
+
+@pytest.mark.parametrize(
+    ("reason", "ends"),
+    [
+        ("CONTENT_FILTERED", "refusal"),
+        ("guardrail_intervened", "refusal"),
+        ("MAX_TOKENS", "max_tokens"),
+        ("model_context_window_exceeded", "model_context_window_exceeded"),
+        ("END_TURN", "end_turn"),
+        ("tool_use", "end_turn"),
+    ],
+)
+def test_upstreams_own_stop_reason(reason: str, ends: str) -> None:
+    for field in ("stopReason", "stop_reason"):
+        told = kiro.Metadata(**{field: reason})
+        assert ending(run([text("a"), told, *TRAILERS])) == ends
+
+
 # ---- text ------------------------------------------------------------------------------------
 
 
@@ -461,6 +493,16 @@ def test_calls_without_ids_are_not_lost() -> None:
 
 def test_repeated_stop_says_nothing() -> None:
     assert run([*WHOLE, tool("t1", stop=True), *TRAILERS])[:-1] == run([*WHOLE, *TRAILERS])[:-1]
+
+
+def test_an_id_that_upstream_uses_again_is_another_call() -> None:
+    again = [tool("t1", piece='{"a":'), tool("t1", piece="1}"), tool("t1", stop=True)]
+    out = run([*WHOLE, tool("t1", "write"), *again, *again, *TRAILERS], client_names={"write": "W"})
+    starts = [event for event in out if isinstance(event, ToolUseStart)]
+    assert [start.name for start in starts] == ["W"] * 3
+    assert len({start.id for start in starts}) == 3
+    assert ending(out) == "tool_use"
+    assert [merged(out)[i] for i in (4, 7)] == [(ToolInputDelta, '{"a":1}')] * 2
 
 
 def test_s61_trap_9_names_are_mapped_back() -> None:

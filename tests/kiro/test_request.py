@@ -290,6 +290,16 @@ def test_too_many_images() -> None:
         build(messages=[Message("user", images(MAX_IMAGES + 1))])
 
 
+def test_images_of_tools_give_way_to_one_another() -> None:
+    """An agent that looks at too many at once could never go on after a refusal."""
+    calls: list[Block] = [ToolUse(f"t{n}", "look", {}) for n in range(MAX_IMAGES + 2)]
+    results: list[Block] = [ToolResult(f"t{n}", [Image(PNG)]) for n in range(MAX_IMAGES + 2)]
+    turns = [Message("user", [Text("a")]), Message("assistant", calls), Message("user", results)]
+    current = json.loads(build(messages=turns).state)["currentMessage"]["userInputMessage"]
+    assert len(current["images"]) == MAX_IMAGES
+    assert current["content"].startswith("[2 images are left out here, the first ones")
+
+
 def test_images_of_earlier_turns_give_way() -> None:
     """They come again with every turn: a refusal would end the session."""
     turns = [

@@ -252,6 +252,20 @@ SCHEMAS: dict[str, tuple[Any, Any]] = {
         {"oneOf": [as_object(a={}) | {"required": ["a"]}, as_object(b={}), 7]},
         as_object(a={}, b={}),
     ),
+    "combiners at the top that bring more properties": (
+        as_object(a={}) | {"anyOf": [as_object(a={"type": "null"}, b={})]},
+        as_object(a={}, b={}),
+    ),
+    "combiners at the top that refer": (
+        {
+            "anyOf": [{"$ref": "#/$defs/A"}, {"$ref": "#/$defs/none"}, {"$ref": "https://x"}],
+            "allOf": [{"$ref": "#/anyOf"}],
+            "oneOf": [{"$ref": "#/$defs/B"}],
+            "$defs": {"A": {"$ref": "#/$defs/C"}, "B": {"$ref": "#/$defs/B"}, "C": as_object(c={})},
+        },
+        as_object(c={})
+        | {"$defs": {"A": {"$ref": "#/$defs/C"}, "B": {"$ref": "#/$defs/B"}, "C": as_object(c={})}},
+    ),
     "allOf at the top": (
         {"allOf": [as_object(a={}) | {"required": ["a"]}, as_object(b={})]},
         as_object(a={}, b={}) | {"required": ["a"]},

@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kiroproxy.conversation import Conversation, Message, SearchHit, Text, Tool, ToolResult, ToolUse
+from kiroproxy.conversation import (
+    Conversation,
+    Message,
+    SearchHit,
+    Text,
+    Tool,
+    ToolChoice,
+    ToolResult,
+    ToolUse,
+)
 from kiroproxy.errors import ServerFault
 from kiroproxy.kiro.websearch import (
     page_age,
@@ -135,3 +144,17 @@ def test_s57_filter_takes_the_history_along() -> None:
     assert left.messages[2].content == [ToolResult("2", [Text("b")])]
     plain = Conversation("m", turns[:1], tools=[tool("t")])
     assert without_search(plain, everything=True) is plain
+
+
+def test_a_search_that_was_taken_out_is_not_forced() -> None:
+    turns = [Message("user", [Text("x")])]
+    for name, everything in (("web_search", True), ("websearch", False)):
+        choice = ToolChoice("tool", name, parallel=False)
+        asked = Conversation("m", turns, tools=[tool(name)], tool_choice=choice)
+        left = without_search(asked, everything=everything)
+        assert left.tool_choice == ToolChoice(parallel=False)
+
+
+def test_a_web_search_of_the_clients_own_stays() -> None:
+    asked = Conversation("m", [Message("user", [Text("x")])], tools=[tool("web_search")])
+    assert without_search(asked, everything=False) is asked

@@ -136,6 +136,14 @@ def test_encodings(encoding: str, size: int) -> None:
     assert read(plain(ENCODERS[encoding](data), content_encoding=encoding)) == data
 
 
+@pytest.mark.parametrize("level", range(10))
+def test_deflate_without_its_header(level: int) -> None:
+    """Many programs take the name at its word."""
+    data = b'{"model": "claude-sonnet-4-5"}'
+    assert read(plain(zlib.compress(data, level, -15), content_encoding="deflate")) == data
+    assert read(plain(zlib.compress(data, level), content_encoding="deflate")) == data
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @pytest.mark.parametrize("size", [LIMIT + 1, 10_000_000])
 def test_q1_the_limit_holds_for_what_is_decoded(encoding: str, size: int) -> None:
@@ -154,10 +162,10 @@ def test_q1_unknown_encodings(encoding: str) -> None:
     "data",
     [
         b"{}",
-        gzip.compress(b"{}")[:-1],
-        gzip.compress(b"{}") + b"rest",
-        gzip.compress(b"{}") * 2,
-        gzip.compress(b"{}")[:-8] + b"\0" * 8,
+        gzip.compress(b"{}", mtime=0)[:-1],
+        gzip.compress(b"{}", mtime=0) + b"rest",
+        gzip.compress(b"{}", mtime=0) * 2,
+        gzip.compress(b"{}", mtime=0)[:-8] + b"\0" * 8,
     ],
 )
 def test_unsound_encodings(data: bytes) -> None:

@@ -7,7 +7,7 @@ refused; only what cannot be understood at all is a 400 that names its place.
 import base64
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -27,7 +27,11 @@ from kiroproxy.conversation import (
     ToolResult,
     ToolUse,
 )
-from kiroproxy.dialects.anthropic.server_tools import client_side_tool, is_web_search
+from kiroproxy.dialects.anthropic.server_tools import (
+    client_side_tool,
+    is_server_side,
+    is_web_search,
+)
 from kiroproxy.dialects.anthropic.stream import OUR_SIGNATURE
 from kiroproxy.dialects.documents import pdf_text
 from kiroproxy.errors import InvalidRequest
@@ -48,21 +52,25 @@ def translate(loaded: Mapping[str, Any]) -> Conversation:
         InvalidRequest: names the block that cannot be understood.
     """
     messages = [_message(m, f"messages.{i}") for i, m in enumerate(loaded["messages"])]
-    tools = [tool for i, t in enumerate(loaded["tools"] or ()) if (tool := _tool(t, i))]
-    output = loaded.get("output_config") or {}
+    given = loaded["tools"] or ()
+    tools = [tool for i, t in enumerate(given) if (tool := _tool(t, i))]
+    searching = sum(map(is_web_search, given))
+    choice = _tool_choice(loaded["tool_choice"], tools, given)
+    output = loaded["output_config"] or {}
     return Conversation(
         model=loaded["model"],
         messages=messages,
         system=_system(loaded["system"] or ""),
         tools=tools,
-        tool_choice=_tool_choice(loaded["tool_choice"]),
+        tool_choice=choice,
         thinking=_thinking(loaded["thinking"], output),
         max_tokens=loaded.get("max_tokens", 0),
         stop_sequences=loaded.get("stop_sequences") or [],
         stream=bool(loaded.get("stream")),
         session=session_of(loaded["metadata"]),
-        json_schema=_json_schema(output),
-        web_search=any(is_web_search(t) for t in loaded["tools"] or ()),
+        json_schema=_json_schema(output.get("format") or loaded["output_format"]),
+        web_search=searching > 0 and choice.kind != "none",
+        left_out=len(tools) + searching < len(given),
     )
 
 
@@ -97,11 +105,16 @@ def _message(message: Mapping[str, Any], where: str) -> Message:
         )
     blocks: list[Block] = []
     for i, block in enumerate(content):
-        blocks += _block(block, f"{where}.content.{i}")
+        blocks += block_of(block, f"{where}.content.{i}")
     return Message(ROLES[role], blocks)
 
 
-def _block(block: Any, where: str) -> list[Block]:
+def block_of(block: Any, where: str) -> list[Block]:
+    """What a content block says.
+
+    Raises:
+        InvalidRequest: it cannot be understood.
+    """
     if isinstance(block, str):
         return [Text(block)]
     if not isinstance(block, dict) or not isinstance(block.get("type"), str):
@@ -173,7 +186,7 @@ def _tool_result(block: Mapping[str, Any], where: str) -> list[Block]:
         parts = [Text(content)]
     elif isinstance(content, list):
         for i, part in enumerate(content):
-            parts += _block(part, f"{where}.content.{i}")
+            parts += block_of(part, f"{where}.content.{i}")
     elif content is not None:
         raise InvalidRequest(
             f"{where}.content: Input should be a string or a list of content blocks",
@@ -198,8 +211,11 @@ def _flat(block: Block) -> list[Text | Image]:
 def _document(block: Mapping[str, Any], where: str) -> list[Block]:
     source = block.get("source")
     kind = source.get("type") if isinstance(source, dict) else None
-    title = block.get("title")
-    heading = [Text(f"[Document: {title}]")] if isinstance(title, str) and title else []
+    about = {"Document": block.get("title"), "About it": block.get("context")}
+    lines = [
+        f"[{key}: {value}]" for key, value in about.items() if isinstance(value, str) and value
+    ]
+    heading = [Text("\n".join(lines))] if lines else []
     if kind == "text" and isinstance(source, dict):
         return [*heading, Text(_string(source, "data", f"{where}.source"))]
     if kind == "base64" and isinstance(source, dict):
@@ -211,7 +227,7 @@ def _document(block: Mapping[str, Any], where: str) -> list[Block]:
         inner = source.get("content")
         blocks = [Text(inner)] if isinstance(inner, str) else []
         for i, part in enumerate(inner if isinstance(inner, list) else ()):
-            blocks += _block(part, f"{where}.source.content.{i}")  # type: ignore[arg-type]
+            blocks += block_of(part, f"{where}.source.content.{i}")  # type: ignore[arg-type]
         return [*heading, *blocks]
     raise InvalidRequest(
         f"{where}.source: documents of type {kind!r} cannot be passed on to Kiro", param=where
@@ -251,7 +267,7 @@ def _search_result(block: Mapping[str, Any], where: str) -> list[Block]:
     content = block.get("content")
     blocks: list[Block] = [Text(head)]
     for i, part in enumerate(content if isinstance(content, list) else ()):
-        blocks += _block(part, f"{where}.content.{i}")
+        blocks += block_of(part, f"{where}.content.{i}")
     return blocks
 
 
@@ -283,25 +299,42 @@ _BLOCKS: Mapping[str, Callable[[Mapping[str, Any], str], list[Block]]] = {
 def _tool(tool: Mapping[str, Any], index: int) -> Tool | None:
     """A tool of the request; None for those that run on the server."""
     kind = tool.get("type")
+    if is_web_search(tool):
+        return None
     if isinstance(kind, str) and kind != "custom":
         return client_side_tool(tool)
     name = tool.get("name")
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f"tools.{index}.name: Field required", param="tools")
     description = tool.get("description")
-    return Tool(name, description if isinstance(description, str) else "", tool.get("input_schema"))
+    words = description if isinstance(description, str) else ""
+    return Tool(name, words + _examples(tool.get("input_examples")), tool.get("input_schema"))
 
 
-def _tool_choice(choice: Mapping[str, Any] | None) -> ToolChoice:
+def _examples(given: Any) -> str:
+    """Kiro has no field for them."""
+    if not isinstance(given, list) or not given:
+        return ""
+    lines = [json.dumps(one, ensure_ascii=False) for one in given]
+    return "\n\nExamples of its input:\n" + "\n".join(lines)
+
+
+def _tool_choice(
+    choice: Mapping[str, Any] | None, tools: Sequence[Tool], given: Sequence[Mapping[str, Any]]
+) -> ToolChoice:
+    """A tool that only Anthropic's servers can run cannot be forced."""
     if not choice:
         return ToolChoice()
-    kind = choice.get("type")
+    kind: Any = choice.get("type")
     if kind not in ("auto", "any", "tool", "none"):
         raise InvalidRequest(
             "tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'",
             param="tool_choice",
         )
     name = _string(choice, "name", "tool_choice") if kind == "tool" else ""
+    offered = any(tool.name == name for tool in tools)
+    if name and not offered and any(is_server_side(t) and t.get("name") == name for t in given):
+        kind, name = "auto", ""
     return ToolChoice(kind, name, parallel=choice.get("disable_parallel_tool_use") is not True)
 
 
@@ -322,8 +355,8 @@ def _thinking(thinking: Mapping[str, Any] | None, output: Mapping[str, Any]) -> 
     )
 
 
-def _json_schema(output: Mapping[str, Any]) -> Json:
-    wanted = output.get("format")
+def _json_schema(wanted: Json) -> Json:
+    """`output_format` is what `output_config.format` was called in its beta."""
     if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
         return None
     return wanted.get("schema") or {}

@@ -53,6 +53,7 @@ class CountSchema(Schema):
     tool_choice = _Object(load_default=None, allow_none=True)
     thinking = _Object(load_default=None, allow_none=True)
     output_config = _Object(load_default=None, allow_none=True)
+    output_format = _Object(load_default=None, allow_none=True)
     metadata = _Object(load_default=None, allow_none=True)
 
 

@@ -105,6 +105,14 @@ def is_web_search(tool: Mapping[str, Any]) -> bool:
     return _family(tool) == "web_search"
 
 
+def is_server_side(tool: Mapping[str, Any]) -> bool:
+    """Whether it runs on Anthropic's servers, and here nowhere."""
+    kind = tool.get("type")
+    if not isinstance(kind, str) or kind == "custom" or is_web_search(tool):
+        return False
+    return client_side_tool(tool) is None
+
+
 def client_side_tool(tool: Mapping[str, Any]) -> Tool | None:
     """An ordinary tool in place of one that the client runs; None for the servers' own."""
     known = CLIENT_SIDE.get(_family(tool))

@@ -11,13 +11,17 @@ from kiroproxy.conversation import (
     Message,
     Text,
     Thinking,
+    ThinkingMode,
     ToolResult,
     ToolUse,
 )
+from kiroproxy.dialects.anthropic.request import block_of as anthropic_block
 from kiroproxy.dialects.openai_common import (
+    BUDGETS,
     arguments_of,
     invalid,
     json_schema_of,
+    output_parts,
     parts,
     text_field,
     thinking_of,
@@ -32,6 +36,18 @@ from kiroproxy.dialects.openai_tools import (
 
 DEFAULT_MAX_TOKENS = 16_384
 """S26."""
+FOREIGN = frozenset(
+    {
+        "document",
+        "image",
+        "redacted_thinking",
+        "search_result",
+        "thinking",
+        "tool_result",
+        "tool_use",
+    }
+)
+"""Blocks of Anthropic's API; Cursor, for one, puts them into chat completions."""
 
 
 class ChatRequest(msgspec.Struct):
@@ -64,16 +80,35 @@ def translate(loaded: Mapping[str, Any]) -> ChatRequest:
         system=system,
         tools=tools.tools,
         tool_choice=choice,
-        thinking=thinking_of(loaded["reasoning_effort"], "reasoning_effort"),
+        thinking=_thinking(loaded),
         max_tokens=loaded["max_completion_tokens"] or loaded["max_tokens"] or DEFAULT_MAX_TOKENS,
         stop_sequences=_stop(loaded["stop"]),
         stream=bool(loaded["stream"]),
         json_schema=json_schema_of(loaded["response_format"], "response_format"),
         web_search=tools.web_search,
+        left_out=bool(tools.left_out),
     )
     options = loaded["stream_options"] or {}
     return ChatRequest(
         conversation, tools.offered, bool(options.get("include_usage")), legacy=legacy
+    )
+
+
+def _thinking(loaded: Mapping[str, Any]) -> ThinkingMode:
+    """As OpenAI's API asks for it, else as OpenRouter's clients do, else as Anthropic's."""
+    effort = loaded["reasoning_effort"]
+    if effort is not None:
+        return thinking_of(effort, "reasoning_effort")
+    other, foreign = loaded["reasoning"], loaded["thinking"]
+    if isinstance(other, dict) and other.get("effort") in BUDGETS:
+        return thinking_of(other["effort"], "reasoning.effort")
+    budget: Any = other.get("max_tokens") if isinstance(other, dict) else None
+    if isinstance(foreign, dict) and foreign.get("type") in ("enabled", "adaptive"):
+        budget = foreign.get("budget_tokens") or BUDGETS["medium"]
+    return (
+        ThinkingMode("enabled", budget)
+        if isinstance(budget, int) and budget > 0
+        else (ThinkingMode())
     )
 
 
@@ -116,7 +151,7 @@ def _messages(
             else:
                 system += [block.text for block in blocks if isinstance(block, Text)]
         elif role == "user":
-            turns.append(Message("user", [*parts(message.get("content"), f"{where}.content")]))
+            turns.append(Message("user", _blocks(message.get("content"), f"{where}.content")))
         elif role == "assistant":
             turns.append(Message("assistant", _assistant(message, where, tools, calls)))
         elif role in ("tool", "function"):
@@ -149,10 +184,9 @@ def _assistant(
     message: Mapping[str, Any], where: str, tools: Toolset, calls: _LegacyCalls
 ) -> list[Block]:
     blocks: list[Block] = []
-    thought = message.get("reasoning_content")
-    if isinstance(thought, str) and thought:
+    if thought := _thought(message):
         blocks.append(Thinking(thought))
-    blocks += parts(message.get("content"), f"{where}.content")
+    blocks += _blocks(message.get("content"), f"{where}.content")
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
         blocks.append(Text(refusal))
@@ -166,6 +200,36 @@ def _assistant(
         name = text_field(old, "name", f"{where}.function_call")
         blocks.append(ToolUse(calls.new(name), name, arguments_of(old.get("arguments"))))
     return blocks
+
+
+def _blocks(content: Any, where: str) -> list[Block]:
+    """Content of a message; some clients put blocks of Anthropic's API into it."""
+    if not isinstance(content, list):
+        return [*parts(content, where)]
+    blocks: list[Block] = []
+    for index, part in enumerate(content):
+        if isinstance(part, dict) and str(part.get("type")) in FOREIGN:
+            blocks += anthropic_block(part, f"{where}[{index}]")
+        else:
+            blocks += parts([part], where, index)
+    return blocks
+
+
+def _thought(message: Mapping[str, Any]) -> str:
+    """The reasoning of an earlier answer, under one of the names that clients have for it."""
+    for key in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(key), str) and message[key]:
+            return str(message[key])
+    for key, inner in (("thinking_blocks", "thinking"), ("reasoning_details", "text")):
+        details = message.get(key)
+        texts = (
+            [one.get(inner) for one in details or () if isinstance(one, dict)]
+            if (isinstance(details, list))
+            else []
+        )
+        if any(texts):
+            return "\n\n".join(text for text in texts if isinstance(text, str))
+    return ""
 
 
 def _call(call: Any, where: str, tools: Toolset) -> ToolUse:
@@ -189,4 +253,4 @@ def _result(message: Mapping[str, Any], where: str, calls: _LegacyCalls) -> Tool
         id_ = calls.of(text_field(message, "name", where))
     else:
         id_ = text_field(message, "tool_call_id", where)
-    return ToolResult(id_, parts(message.get("content"), f"{where}.content"))
+    return ToolResult(id_, output_parts(message.get("content"), f"{where}.content"))

@@ -36,6 +36,8 @@ class ChatSchema(Schema):
     response_format = common.obj()
     stop = common.Typed((str, list), "a string or a list of strings")
     reasoning_effort = common.string()
+    reasoning = fields.Raw(load_default=None, allow_none=True)
+    thinking = fields.Raw(load_default=None, allow_none=True)
     max_tokens = common.count()
     max_completion_tokens = common.count()
     web_search_options = common.obj()

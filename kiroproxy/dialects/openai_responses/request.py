@@ -4,6 +4,7 @@ The conversation is a list of items; those of earlier responses, which the clien
 again, are handed in.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,10 +23,12 @@ from kiroproxy.conversation import (
     ToolUse,
 )
 from kiroproxy.dialects.anthropic.stream import OUR_SIGNATURE
+from kiroproxy.dialects.openai_client_tools import CLIENT_TOOLS, written_input
 from kiroproxy.dialects.openai_common import (
     arguments_of,
     invalid,
     json_schema_of,
+    output_parts,
     parts,
     text_field,
     thinking_of,
@@ -106,6 +109,7 @@ def translate(
         stream=bool(loaded["stream"]),
         json_schema=json_schema_of(_format(wanted), "text.format"),
         web_search=tools.web_search,
+        left_out=bool(tools.left_out),
     )
     include = frozenset(one for one in loaded["include"] or () if isinstance(one, str))
     return ResponsesRequest(conversation, tools.offered, _echo(loaded), include, items)
@@ -228,7 +232,7 @@ def _turn(item: Item, where: str, tools: Toolset) -> Message | None:
     if read is not None:
         return read(item, where, tools)
     role = "assistant" if kind.endswith("_call") else "user"
-    return Message(role, [unknown(item)])  # type: ignore[arg-type] # one of two literals
+    return Message(role, [*unknown(item)])  # type: ignore[arg-type] # one of two literals
 
 
 ROLES: Mapping[str, Any] = {
@@ -255,13 +259,29 @@ def _call(item: Item, where: str, tools: Toolset) -> Message:
     return Message("assistant", [ToolUse(id_, tools.neutral(name, _namespace(item)), value)])
 
 
+def _client_call(item: Item, where: str, tools: Toolset) -> Message:
+    kind = item["type"].removesuffix("_call")
+    value = written_input(kind, item)
+    id_ = text_field(item, "call_id", where)
+    return Message("assistant", [ToolUse(id_, tools.neutral(kind), value)])
+
+
+def _client_output(item: Item, where: str, tools: Toolset) -> Message:
+    """Its output is text, or what became of each command."""
+    id_ = text_field(item, "call_id" if item.get("call_id") is not None else "id", where)
+    output = item.get("output")
+    shown = output if isinstance(output, str) else json.dumps(output, ensure_ascii=False)
+    failed = item.get("status") in ("failed", "incomplete")
+    return Message("user", [ToolResult(id_, [Text(shown)] if output else [], failed)])
+
+
 def _namespace(item: Item) -> str:
     namespace = item.get("namespace")
     return namespace if isinstance(namespace, str) else ""
 
 
 def _output(item: Item, where: str, tools: Toolset) -> Message:
-    content = parts(item.get("output"), f"{where}.output")
+    content = output_parts(item.get("output"), f"{where}.output")
     failed = item.get("status") == "incomplete"
     return Message("user", [ToolResult(text_field(item, "call_id", where), content, failed)])
 
@@ -288,7 +308,9 @@ def _reasoning(item: Item, where: str, tools: Toolset) -> Message | None:
 def _search(item: Item, where: str, tools: Toolset) -> Message:
     action = item.get("action")
     query = action.get("query") if isinstance(action, dict) else None
-    return Message("assistant", [Text(f"[Searched the web for: {query or ''}]")])
+    if not isinstance(query, str) or not isinstance(action, dict) or action.get("sources"):
+        return Message("assistant", [*unknown({"type": item["type"], "action": action})])
+    return Message("assistant", [Text(f"[Searched the web for: {query}]")])
 
 
 def _nothing(item: Item, where: str, tools: Toolset) -> None:
@@ -303,5 +325,7 @@ _ITEMS: Mapping[str, Callable[[Item, str, Toolset], Message | None]] = {
     "custom_tool_call_output": _output,
     "reasoning": _reasoning,
     "web_search_call": _search,
+    **{f"{kind}_call": _client_call for kind in CLIENT_TOOLS},
+    **{f"{kind}_call_output": _client_output for kind in CLIENT_TOOLS},
     "additional_tools": _nothing,
 }

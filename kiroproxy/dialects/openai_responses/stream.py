@@ -26,7 +26,8 @@ from kiroproxy.conversation import (
 )
 from kiroproxy.dialects.anthropic.stream import OUR_SIGNATURE
 from kiroproxy.dialects.jsontext import dump_text, dumps
-from kiroproxy.dialects.openai_common import PING, Thoughts, prompt_count
+from kiroproxy.dialects.openai_client_tools import CLIENT_TOOLS, call_input
+from kiroproxy.dialects.openai_common import PING, Thoughts, arguments_of, prompt_count
 from kiroproxy.dialects.openai_responses.errors import error_fields, response_error
 from kiroproxy.dialects.openai_responses.request import ENCRYPTED, SOURCES, ResponsesRequest
 from kiroproxy.dialects.openai_tools import CustomText, Offered
@@ -62,7 +63,7 @@ class ResponsesStream:
         self._item: dict[str, Any] = {}
         """The open item; empty where there is none."""
         self._kind = ""
-        """Of the open item: text, reasoning, function, custom, search, or nothing."""
+        """Of the open item: text, reasoning, function, custom, search, a client tool's, nothing."""
         self._pieces: list[str] = []
         """Text, thoughts or JSON of the open item."""
         self._custom = CustomText()
@@ -245,6 +246,10 @@ class ResponsesStream:
 
     def _start_tool(self, event: ToolUseStart, out: list[bytes]) -> None:
         offered = self._request.offered.get(event.name, Offered(event.name))
+        if offered.kind in CLIENT_TOOLS:
+            self._close(out, "completed")
+            self._kind, self._item = offered.kind, {"call_id": event.id}
+            return
         custom = offered.kind == "custom"
         item: dict[str, Any] = {
             "type": "custom_tool_call" if custom else "function_call",
@@ -262,8 +267,19 @@ class ResponsesStream:
         else:
             self._prepare("response.function_call_arguments.delta", b"")
 
+    def _end_client_call(self, out: list[bytes]) -> None:
+        """A call of a tool that OpenAI's models know: it comes as a whole, or not at all."""
+        kind, call_id = self._kind, self._item["call_id"]
+        tool = CLIENT_TOOLS[kind]
+        given = call_input(kind, arguments_of("".join(self._pieces)))
+        item = {"type": f"{kind}_call", "call_id": call_id, tool.key: given}
+        self._open(out, kind, tool.prefix, item | {"status": "in_progress"})
+        self._done(out, status="completed")
+
     def _custom_input(self, event: ToolInputDelta, out: list[bytes]) -> None:
-        if text := self._custom.feed(event.json):
+        if self._kind in CLIENT_TOOLS:
+            self._pieces.append(event.json)
+        elif text := self._custom.feed(event.json):
             self._delta(text, out)
 
     def _end_tool(self, event: ToolUseEnd, out: list[bytes]) -> None:
@@ -279,6 +295,8 @@ class ResponsesStream:
             place = self._place(name=self._item["name"], arguments=text)
             self._event(out, "response.function_call_arguments.done", **place)
             self._done(out, status="completed", arguments=text)
+        elif event.complete and kind in CLIENT_TOOLS:
+            self._end_client_call(out)
         self._kind = ""
         self._pieces.clear()
 

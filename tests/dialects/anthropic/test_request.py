@@ -446,3 +446,50 @@ def test_a_body_that_fails_is_always_the_callers_fault(
     body = {"model": "claude-sonnet-4-5", "max_tokens": 99, "messages": messages} | fields
     with contextlib.suppress(InvalidRequest, NotFound):
         assert find_refusal(build(body).body(ARN), CALLER) is None
+
+
+# ---- what has no field of its own on the way ---------------------------------------------------
+
+
+def test_context_of_a_document_is_kept() -> None:
+    source = {"type": "text", "media_type": "text/plain", "data": "body"}
+    document = {"type": "document", "source": source, "title": "T", "context": "C"}
+    assert blocks(document) == [Text("[Document: T]\n[About it: C]"), Text("body")]
+
+
+def test_examples_of_a_tools_input_are_told() -> None:
+    given = {"name": "f", "description": "d", "input_schema": {}, "input_examples": [{"a": "é"}]}
+    [tool] = translated(tools=[given]).tools
+    assert tool.description == 'd\n\nExamples of its input:\n{"a": "é"}'
+
+
+def test_output_format_of_the_beta() -> None:
+    wanted = {"type": "json_schema", "schema": {"type": "object"}}
+    assert translated(output_format=wanted).json_schema == {"type": "object"}
+    assert translated(output_format=None).json_schema is None
+
+
+@pytest.mark.parametrize("kind", ["web_fetch_20250910", "code_execution_20250825"])
+def test_what_nobody_here_can_run_is_not_forced(kind: str) -> None:
+    server = {"type": kind, "name": "s"}
+    choice = {"type": "tool", "name": "s", "disable_parallel_tool_use": True}
+    made = translated(tools=[server], tool_choice=choice)
+    assert made.tool_choice == ToolChoice(parallel=False)
+    assert made.left_out
+    assert build(
+        {
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "x"}],
+        }
+        | {"tools": [server], "tool_choice": choice}
+    )
+    own = {"name": "s", "input_schema": {}}
+    assert translated(tools=[own], tool_choice=choice).tool_choice.name == "s"
+    assert not translated(tools=[own]).left_out
+
+
+def test_none_means_no_search_either() -> None:
+    search = {"type": "web_search_20250305", "name": "web_search"}
+    assert translated(tools=[search]).web_search
+    assert not translated(tools=[search], tool_choice={"type": "none"}).web_search

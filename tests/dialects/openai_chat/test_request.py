@@ -14,6 +14,7 @@ from kiroproxy.conversation import (
     Text,
     Thinking,
     ThinkingMode,
+    Tool,
     ToolChoice,
     ToolResult,
     ToolUse,
@@ -247,3 +248,74 @@ JSON = st.recursive(
 def test_anything_is_a_conversation_or_a_400_that_names_its_place(body: dict[str, Any]) -> None:
     error = refusal_of(lambda: translate(load_chat(body)))
     assert error is None or error.param
+
+
+# ---- what clients take over from other APIs ----------------------------------------------------
+
+
+def test_blocks_of_anthropics_api() -> None:
+    """Cursor, for one, sends them here."""
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
+    made = conversation(
+        {"role": "user", "content": [{"type": "text", "text": "look"}, image]},
+        {
+            "role": "assistant",
+            "content": [
+                {"type": "thinking", "thinking": "hm", "signature": "c2ln"},
+                {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}},
+            ],
+        },
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]},
+    )
+    assert [message.content for message in made.messages] == [
+        [Text("look"), Image(PNG, "messages[0].content[1]")],
+        [Thinking("hm", "c2ln"), ToolUse("t", "f", {"a": 1})],
+        [ToolResult("t", [Text("x")])],
+    ]
+
+
+@pytest.mark.parametrize("kind", [{}, {"type": None}, {"type": "custom"}, {"type": "function"}])
+def test_tools_of_anthropics_api(kind: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"a": {}}}
+    made = wanted(tools=[{"name": "f", "description": "d", "input_schema": schema} | kind])
+    assert made.conversation.tools == [Tool("f", "d", schema)]
+    assert made.offered["f"].kind == "function"
+
+
+@pytest.mark.parametrize(
+    ("fields", "thinking"),
+    [
+        ({"reasoning": {"effort": "low"}}, ThinkingMode("enabled", 4000, "low")),
+        ({"reasoning": {"max_tokens": 2000}}, ThinkingMode("enabled", 2000)),
+        ({"reasoning": {"effort": "odd"}}, ThinkingMode()),
+        ({"reasoning": True}, ThinkingMode()),
+        ({"thinking": {"type": "enabled", "budget_tokens": 9}}, ThinkingMode("enabled", 9)),
+        ({"thinking": {"type": "adaptive"}}, ThinkingMode("enabled", 10_000)),
+        ({"thinking": {"type": "disabled"}}, ThinkingMode()),
+        (
+            {"thinking": {"type": "enabled"}, "reasoning_effort": "low"},
+            ThinkingMode("enabled", 4000, "low"),
+        ),
+    ],
+)
+def test_other_ways_to_ask_for_thoughts(fields: dict[str, Any], thinking: ThinkingMode) -> None:
+    assert conversation(**fields).thinking == thinking
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_content": "hm"},
+        {"reasoning": "hm"},
+        {"reasoning": {"x": 1}, "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]},
+        {"reasoning_details": [7, {"type": "reasoning.encrypted"}, {"text": "hm"}]},
+    ],
+)
+def test_names_of_earlier_thoughts(fields: dict[str, Any]) -> None:
+    made = conversation(HI, {"role": "assistant", "content": "a", **fields})
+    assert made.messages[1].content == [Thinking("hm"), Text("a")]
+
+
+def test_an_object_that_a_tool_returned() -> None:
+    made = conversation(HI, {"role": "tool", "tool_call_id": "c", "content": {"a": "é"}})
+    assert made.messages[1].content == [ToolResult("c", [Text('{"a": "é"}')])]

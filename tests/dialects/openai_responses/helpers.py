@@ -194,12 +194,19 @@ ITEM = st.one_of(
     shape(type="web_search_call", id="ws_1", action={"type": "search", "query": "q"}),
     shape(type="additional_tools", role="developer", tools=[{"type": "function", "name": "z"}]),
     shape(type="something_new", x=[1]),
+    shape(type="shell_call", call_id=IDS, action=st.sampled_from([None, {"commands": ["ls"]}])),
+    shape(
+        type="shell_call_output", call_id=IDS, output=st.sampled_from([None, [], [{"stdout": "a"}]])
+    ),
+    shape(type="local_shell_call_output", id=IDS, output=WORDS),
+    shape(type="apply_patch_call", call_id=IDS, operation={"type": "delete_file", "path": "a"}),
 )
 TOOL = st.one_of(
     shape(type="function", name=NAMES, parameters=st.sampled_from([None, {}]), strict=True),
     shape(type="custom", name=NAMES, description=WORDS),
     shape(type="namespace", name="agents", tools=[{"type": "function", "name": "read"}]),
     shape(type=st.sampled_from(["web_search", "image_generation", "tool_search"])),
+    shape(type=st.sampled_from(["shell", "local_shell", "apply_patch"])),
 )
 REQUESTS = st.fixed_dictionaries(
     {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from kiroproxy.conversation import (
     Conversation,
+    Image,
     Message,
     RedactedThinking,
     Text,
@@ -30,6 +31,7 @@ from kiroproxy.errors import InvalidRequest
 from kiroproxy.simulator.refusals import find_refusal
 from tests.dialects.anthropic.test_request import ARN, CALLER, CAPTURES
 from tests.dialects.neutral import built, refusal_of
+from tests.dialects.openai_chat.helpers import PNG
 from tests.dialects.openai_chat.test_request import JSON
 from tests.dialects.openai_responses.helpers import REQUESTS
 
@@ -151,6 +153,49 @@ def test_searches_and_unknown_items_become_text() -> None:
     assert [message.role for message in made.messages] == ["assistant", "assistant", "user"]
     assert made.messages[0].content == [Text("[Searched the web for: q]")]
     assert made.messages[2].content == [Text('[odd] {"type": "odd", "x": 1}')]
+
+
+def test_pages_and_sources_of_a_search_become_text() -> None:
+    actions = [
+        {"type": "open_page", "url": "https://x.example"},
+        {"type": "search", "query": "q", "sources": [{"type": "url", "url": "https://x.example"}]},
+    ]
+    for action in actions:
+        [message] = conversation([{"type": "web_search_call", "action": action}]).messages
+        assert "https://x.example" in str(message.content)
+
+
+@pytest.mark.parametrize(
+    ("item", "role"),
+    [
+        ({"type": "image_generation_call", "id": "i", "result": PNG}, "assistant"),
+        (
+            {
+                "type": "computer_call_output",
+                "call_id": "c",
+                "output": {
+                    "type": "computer_screenshot",
+                    "image_url": f"data:image/png;base64,{PNG}",
+                },
+            },
+            "user",
+        ),
+    ],
+)
+def test_images_of_unknown_items_are_seen(item: dict[str, Any], role: str) -> None:
+    [message] = conversation([item]).messages
+    assert message.role == role
+    text, image = message.content
+    assert image == Image(PNG)
+    assert isinstance(text, Text)
+    assert PNG not in text.text
+    assert "(attached image 1)" in text.text
+
+
+def test_an_object_that_a_tool_returned() -> None:
+    output = {"type": "function_call_output", "call_id": "c", "output": {"a": 1}}
+    [message] = conversation([output]).messages
+    assert message.content == [ToolResult("c", [Text('{"a": 1}')])]
 
 
 def test_additional_tools() -> None:
