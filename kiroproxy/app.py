@@ -2,8 +2,8 @@
 
 import functools
 import re
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, cast
 
 from flask import Flask, Response, request
 from werkzeug.routing import Rule
@@ -54,6 +54,9 @@ from kiroproxy.web.admin.door import AdminDoor
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.scrape import MetricsDoor
 from kiroproxy.web.services import EXTENSION, Services
+
+if TYPE_CHECKING:
+    from kiroproxy.recording.recorder import Recorder
 
 CLIENT_PATH = re.compile(r"(?!/api/)(?:/[^/]+)?/v1/")
 """S13, S175: browsers anywhere may call the client APIs, and only those; groups have them, too."""
@@ -163,12 +166,22 @@ def build_services(config: Config) -> Services:
             idle_s=config.idle_timeout_sec,
         ),
         responses=responses,
+        recorder=_recorder(config, store) if config.record_failures else None,
     )
 
 
 def build_refresher(config: Config, transport: Transport) -> Refresher:
     """What redeems refresh tokens."""
     return Refresher(transport, _refresh_settings(config, _route(config)))
+
+
+def _recorder(config: Config, store: FileStore) -> "Recorder":
+    from kiroproxy.recording.recorder import Recorder, credential_secrets  # here: mostly off
+
+    def secrets() -> Callable[[], Iterable[str]]:
+        return functools.partial(credential_secrets, store.snapshot().credentials)
+
+    return Recorder(config, secrets)
 
 
 def _count_api(config: Config, transport: Transport, route: Route) -> CountApi | None:

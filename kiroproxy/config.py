@@ -32,6 +32,8 @@ EFFORT_MODELS = (
     "claude-*-5.*",
 )  # protocol.md 3.9: these take a native effort; an upstream 400 still turns it off
 
+RECORDINGS = 50
+"""What `recordFailures: true` means."""
 IDE_TOKENS = "~/.aws/sso/cache/kiro-auth-token.json"
 
 Parser = Callable[[Any], Any]
@@ -67,6 +69,18 @@ def whole(low: int, high: int = 2**53) -> Parser:
     return _described(parse, minimum=low, maximum=None if high == 2**53 else high)
 
 
+def count_or_switch(when_on: int, high: int) -> Parser:
+    """A count up to `high`, where 0 means off; `true` is a count that suits most."""
+    count = whole(0, high)
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or str(value).strip().lower() in SWITCH_WORDS - {"0", "1"}:
+            return when_on if switch(value) else 0
+        return int(count(value))
+
+    return _described(parse, minimum=0, maximum=high)
+
+
 def seconds(low: float) -> Parser:
     """A duration of at least `low` seconds."""
 
@@ -82,14 +96,16 @@ def seconds(low: float) -> Parser:
     return _described(parse, minimum=low)
 
 
+SWITCHED_ON = frozenset({"true", "1", "yes", "on"})
+SWITCH_WORDS = SWITCHED_ON | {"false", "0", "no", "off"}
+
+
 def switch(value: Any) -> bool:
     """True or false, as JSON or in the words that shells use."""
-    words = {"true": True, "1": True, "yes": True, "on": True}
-    words |= {"false": False, "0": False, "no": False, "off": False}
     word = str(value).strip().lower()
-    if word not in words:
+    if word not in SWITCH_WORDS:
         raise ValueError("must be true or false")
-    return words[word]
+    return word in SWITCHED_ON
 
 
 def choice(*names: str) -> Parser:
@@ -456,7 +472,11 @@ class Config:
         "address of its own for /metrics, without a key: host:port or unix:/path",
         listen_address,
     )
-    record_failures: int = setting(0, "how many failed exchanges to keep for a look", whole(0))
+    record_failures: int = setting(
+        0,
+        "how many failed exchanges to keep for a look, prompts included; true: 50",
+        count_or_switch(RECORDINGS, 10_000),
+    )
 
     config_path: Path = Path("config.json")
     credentials_path: Path = Path("credentials.json")

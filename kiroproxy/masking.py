@@ -106,14 +106,15 @@ def mask_secrets(
         kind = type(value)
         if kind is str:
             if key not in HARMLESS:
-                event[key] = MASK if _names_secret(key) else mask_text(value)
+                event[key] = MASK if names_secret(key) else mask_text(value)
         elif kind not in _PLAIN:
             event[key] = masked(key, value)
     return event
 
 
 @functools.lru_cache(maxsize=1024)
-def _names_secret(key: str) -> bool:
+def names_secret(key: str) -> bool:
+    """Whether what goes by this name must not be shown."""
     name = key.lower().replace("-", "_")
     return any(secret in name for secret in SECRETS)
 
@@ -127,12 +128,12 @@ def masked(key: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(key, one) for one in value]
     if isinstance(value, bytes | bytearray):
-        return MASK if _names_secret(key) else mask_text(bytes(value).decode("latin-1"))
+        return MASK if names_secret(key) else mask_text(bytes(value).decode("latin-1"))
     if isinstance(value, date | PurePath):
         return value
     if not isinstance(value, str):
         value = repr(value)
-    return MASK if _names_secret(key) else mask_text(value)
+    return MASK if names_secret(key) else mask_text(value)
 
 
 def mask_text(text: str) -> str:

@@ -9,6 +9,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,9 +30,11 @@ from kiroproxy.kiro.request import RequestSettings, build_request
 from kiroproxy.metrics import CORRUPT, FRAMES, PASSED_OVER, TRUNCATIONS
 from kiroproxy.observability import log
 from kiroproxy.token_count import Calibration
-from kiroproxy.transport import Exchange
 from kiroproxy.upstream import failover
 from kiroproxy.upstream.client import KiroClient
+
+if TYPE_CHECKING:
+    from kiroproxy.recording.tape import Readable, Tape
 
 UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 MAX_TOLD = 100
@@ -56,7 +59,7 @@ class ReplyStream:
 
     def __init__(
         self,
-        exchange: Exchange,
+        exchange: "Readable",
         reply: Reply,
         timing: Timing,
         clock: Callable[[], float] = time.monotonic,
@@ -186,11 +189,13 @@ def relay(
     timing: Timing,
     calibration: Calibration | None = None,
     lost: Callable[[Usage], None] = lambda usage: None,
+    tape: "Tape | None" = None,
 ) -> ReplyStream:
     """Send a conversation to Kiro; the reply has started when this returns.
 
     `calibration` corrects the estimate of the input, and learns from the reply. `lost` is told what
-    an attempt that failed, or was given up, had come to: Kiro bills it all the same.
+    an attempt that failed, or was given up, had come to: Kiro bills it all the same. Whatever is
+    said goes onto the `tape`, if there is one.
 
     Raises:
         KiroProxyError: nothing was sent to the client yet, so it is an HTTP status.
@@ -209,19 +214,23 @@ def relay(
     plain_estimate = round(request.expectations.input_tokens / factor)
 
     def attempt(lease: Lease) -> ReplyStream:
-        exchange = client.generate(lease.credential, request)
+        exchange = client.generate(lease.credential, request, tape)
         reply = Reply(request.expectations)
         stream = ReplyStream(exchange, reply, timing)
         try:
             stream.prime(whole=not conversation.stream)
-        except BaseException:
+        except BaseException as error:
             stream.close()
+            if tape is not None:
+                tape.failed(error)
             lost(stream.usage())
             raise
 
         def done(error: Exception | None) -> None:
             lease.release(error)
             note_passed_over(reply)
+            if tape is not None:
+                tape.truncated = tape.truncated or reply.truncated
             if reply.counted_input is not None:
                 calibration.learn(model, plain_estimate, reply.counted_input)
 

@@ -429,6 +429,12 @@ def when_ready(server: Any) -> None:
         config.state_dir,
         config.database_path,
     )
+    if config.record_failures:
+        server.log.info(
+            "the last %d failed exchanges are kept in %s, prompts included",
+            config.record_failures,
+            config.state_dir / "recordings",
+        )
     for warning in config.warnings:
         server.log.warning("%s", warning)
     _guard_reload(server)
@@ -582,6 +588,8 @@ def worker_exit(server: Any, worker: Any) -> None:
     parts.ledger.close()
     if parts.spans is not None:
         parts.spans.close()
+    if parts.recorder is not None:
+        parts.recorder.close()
     if not parts.pool.drain(DRAIN_S):
         server.log.error("a refresh was still in flight after %s s", DRAIN_S)
 

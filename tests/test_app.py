@@ -1,5 +1,7 @@
 """The application: its parts, its paths, and browsers' questions (S13)."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from kiroproxy.app import build_services, create_app
 from kiroproxy.config import Config, load_config
 from kiroproxy.credentials.model import Credential
 from kiroproxy.web.services import EXTENSION
+from tests.servers import clean_environment
 from tests.wire import CERTIFICATE
 
 FDS = Path("/proc/self/fd")
@@ -142,3 +145,22 @@ def test_addresses_are_built_when_asked_for(client: FlaskClient) -> None:
     with client.application.test_request_context():
         assert url_for("v1.one_model", model_id="a/b c") == "/v1/models/a/b%20c"
         assert url_for("health.health", full="yes") == "/health?full=yes"
+
+
+@pytest.mark.parametrize("count", [0, 5])
+def test_the_recorder_costs_nothing_where_it_is_off(tmp_path: Path, count: int) -> None:
+    """Issue 9, item 8: off by default."""
+    program = (
+        "import sys; from kiroproxy.app import create_app; app = create_app();"
+        "print(any(name.startswith('kiroproxy.recording') for name in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=clean_environment(KIROPROXY_RECORD_FAILURES=str(count)),
+        check=True,
+    )
+    assert done.stdout.strip() == str(count > 0)
+    assert not (tmp_path / "recordings").exists()

@@ -170,6 +170,22 @@ def test_comments_and_trailing_commas_load(tmp_path: Path) -> None:
     assert "machineId" in config.warnings[0]
 
 
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [(True, 50), (False, 0), ("on", 50), ("no", 0), (0, 0), (1, 1), ("1", 1), ("200", 200)],
+)
+def test_a_count_may_be_a_switch(tmp_path: Path, given: Any, count: int) -> None:
+    assert load(tmp_path, {"recordFailures": given}).record_failures == count
+    environ = {"KIROPROXY_RECORD_FAILURES": str(given)}
+    assert load(tmp_path, {}, environ).record_failures == count
+
+
+@pytest.mark.parametrize("given", [-1, 10_001, 1.5, "many", []])
+def test_a_count_that_cannot_be(tmp_path: Path, given: Any) -> None:
+    with pytest.raises(ConfigError, match="recordFailures: must be a whole number from 0 to 10000"):
+        load(tmp_path, {"recordFailures": given})
+
+
 def test_unknown_keys_are_ignored_with_a_warning(tmp_path: Path) -> None:
     """S80."""
     config = load(tmp_path, {"port": 1, "apikey": "x", "$schema": "y"})

@@ -466,7 +466,9 @@ class ScriptedClient:
         self.exchanges: list[ScriptedExchange] = []
         self.requests: list[KiroRequest] = []
 
-    def generate(self, credential: Credential, request: KiroRequest) -> ScriptedExchange:
+    def generate(
+        self, credential: Credential, request: KiroRequest, tape: Any = None
+    ) -> ScriptedExchange:
         self.requests.append(request)
         script = self._scripts.pop(0)
         if isinstance(script, BaseException):

@@ -23,6 +23,8 @@ from kiroproxy.cli.init import init
 from kiroproxy.cli.keys import keys
 from kiroproxy.cli.kiro2api import OLDER_SET
 from kiroproxy.cli.login import login
+from kiroproxy.cli.recordings import recordings
+from kiroproxy.cli.replay import replay
 from kiroproxy.cli.serve import serve
 from kiroproxy.cli.settings import settings
 from kiroproxy.cli.simulate import simulate
@@ -45,6 +47,8 @@ COMMANDS: tuple[click.Command, ...] = (
     usage,
     tail,
     explain,
+    recordings,
+    replay,
     backup,
     restore,
     simulate,

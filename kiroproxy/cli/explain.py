@@ -32,13 +32,24 @@ def explain(
     with opened(config_path, credentials_path) as (parts, _registry):
         found = parts.pool.traces.find(trace.strip())
         names = {one.id: one.display_name for one in parts.pool.store.snapshot().credentials}
+        recorded = _recording(parts.config.state_dir, trace.strip())
     if found is None:
         text = _("There is no trace {trace}: it is too old, or never reached the pool.")
         raise click.ClickException(text.format(trace=trace))
     if as_json:
-        print_json(found)
+        print_json(found | ({"recording": str(recorded)} if recorded else {}))
         return
     _show(found, names)
+    if recorded:
+        click.echo(_("It is recorded: kiroproxy recordings show {id}").format(id=trace.strip()))
+
+
+def _recording(state_dir: Path, trace: str) -> Path | None:
+    """The file of the recording, if there is one."""
+    from kiroproxy.recording.folder import NAME, Folder
+
+    entries = Folder(state_dir / NAME, 0).entries()
+    return next((one.path for one in entries if one.id == trace), None)
 
 
 def _show(found: dict[str, Any], names: dict[int, str]) -> None:

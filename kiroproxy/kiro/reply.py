@@ -110,6 +110,8 @@ class Reply:
         """Why the answer is not whole: `tool_call`, or `no_answer` behind thoughts."""
         self._length_exceeded = False
         """Upstream said so itself."""
+        self.truncated = False
+        """The client is told `max_tokens` since the end is missing, not by upstream's word."""
         self._filtered = False
         self._window_full = False
         self._ended_calls: dict[str, str] = {}
@@ -445,6 +447,7 @@ class Reply:
 
     def _stop(self, out: list[ReplyEvent]) -> None:
         reason = self._stop_reason()
+        self.truncated = reason == "max_tokens" and not self._length_exceeded
         self._close_thinking(out)
         matched = self._stops.matched if reason == "stop_sequence" else None
         self._finish(Stop(reason, self.usage(), matched), out)

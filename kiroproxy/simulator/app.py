@@ -195,6 +195,9 @@ class Simulator:
             profile_required=account.profile_required,
             cli=request.flavour == "cli",
         )
+        program = self._always(request)
+        if program is not None:
+            return program
         refusal = find_refusal(request.body, caller)
         if refusal:
             request.refused = f"{refusal.rule}: {refusal.detail}"
@@ -208,6 +211,14 @@ class Simulator:
         except ScriptError as error:
             request.refused = f"script: {error}"
             return Answer({"message": f"simulator: {error}", "reason": None}, 400)
+
+    def _always(self, request: Request) -> Program | None:
+        text = request.body.decode("utf-8", "replace")
+        for queue in (self.state.queue, self.file_queue):
+            queued = take_queued(queue, text, request.bearer, always=True)
+            if queued is not None:
+                return queued
+        return None
 
     def _choose(self, request: Request) -> Program:
         body = request.fields()

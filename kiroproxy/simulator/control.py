@@ -12,7 +12,7 @@ from kiroproxy.simulator.scenes import MAKERS, SCENES, find_scene
 from kiroproxy.simulator.script import Program, ScriptError
 from kiroproxy.simulator.state import Fault, Queued, State
 
-ENTRY_KEYS = {"match", "bearer", "times", "script", "name"}
+ENTRY_KEYS = {"match", "bearer", "times", "script", "name", "always"}
 FAULT_KEYS = {field.name for field in fields_of(Fault)}
 DEVICE_MODES = ("auto", "manual", "deny", "expire", "approve")
 
@@ -34,8 +34,9 @@ class Host(Protocol):
 def queue_entries(given: Any, compile_one: Callable[[Any], Program]) -> list[Queued]:
     """Queue entries of a script file: one script, played always, or a list of entries.
 
-    An entry is `{"script": … or "name": …, "match"?, "bearer"?, "times"?}`; without `times` it is
-    played once, `null` is for ever.
+    An entry is `{"script": … or "name": …, "match"?, "bearer"?, "times"?, "always"?}`; without
+    `times` it is played once, `null` is for ever. What is `always` played comes before directives
+    and refusals; its `match` is looked for in the whole body.
 
     Raises:
         ScriptError: it is neither.
@@ -65,6 +66,7 @@ def queue_entry(entry: Any, compile_one: Callable[[Any], Program]) -> Queued:
         match=entry.get("match"),
         bearer=entry.get("bearer"),
         times=entry.get("times", 1),
+        always=entry.get("always") is True,
     )
 
 

@@ -42,6 +42,8 @@ class Queued:
     match: str | None = None
     bearer: str | None = None
     times: int | None = 1
+    always: bool = False
+    """Played before anything else, also for a request that would be refused."""
 
 
 @dataclass(slots=True)
@@ -153,9 +155,13 @@ class State:
         return None
 
 
-def take_queued(queue: list[Queued], text: str, bearer: str) -> Program | None:
-    """Take the first queued program that fits a prompt."""
+def take_queued(
+    queue: list[Queued], text: str, bearer: str, *, always: bool = False
+) -> Program | None:
+    """Take the first queued program that fits a prompt; `always`: only such as are."""
     for entry in queue:
+        if always and not entry.always:
+            continue
         if (entry.match and entry.match not in text) or entry.bearer not in (None, bearer):
             continue
         _count_down(entry, queue)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kiroproxy.credentials.trace import Trace
     from kiroproxy.ledger.keys import ClientKey
     from kiroproxy.ledger.parts import Ledger
+    from kiroproxy.recording.tape import Tape
     from kiroproxy.spans import Spans
     from kiroproxy.tracing import Context
     from kiroproxy.web.replies import ReplySource
@@ -28,13 +29,14 @@ CLIENT_ROOT = "/v1/"
 GONE_STATUS = 499
 """nginx's word for a client that left."""
 CLIENT_GONE = "client_gone"
+STOPPED = "stopped"
 
 
 class Account:
     """Measures one request, and says how it ended, once.
 
     `entrance` is its way through the limits of its client key; `trace` and `source` are set when
-    there are a dealing with the pool and a reply.
+    there are a dealing with the pool and a reply, `tape` if failures are recorded.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Account:
         self._spans = spans
         self._facts: dict[str, Any] | None = None
         """What its span is to say, until that is told."""
+        self.tape: Tape | None = None
         self._ledger = ledger
         self._route = route
         self._dialect = dialect
@@ -103,6 +106,8 @@ class Account:
         if self._ended:
             return
         self._ended = True
+        if self.tape is not None and ending not in (CLIENT_GONE, STOPPED):
+            self.tape.end(status, ending, error)
         duration = time.monotonic() - self._began
         usage = self._used(last)
         self._count(status, ending, duration, usage, error)
@@ -114,9 +119,14 @@ class Account:
             self._ledger.usage.record(row)
 
     def settle(self) -> None:
-        """Write what the key has used, unless the lease's return has done so."""
+        """Write what the key has used, unless the lease's return has done so.
+
+        An exchange that failed is recorded now that its trace is whole.
+        """
         if self.entrance is not None:
             self.entrance.settle()
+        if self.tape is not None:
+            self.tape.settle(self.trace)
         if self._facts is not None and self._spans is not None and self._context is not None:
             facts, self._facts = self._facts, None
             self._spans.tell(self._context, self._began, facts, self.trace)

@@ -100,11 +100,17 @@ def answer(error: Exception) -> Response:
     if not isinstance(error, e.KiroProxyError):
         log.exception("unhandled", request_id=g.request_id, path=request.path)
     status, body = _render()(error, g.request_id)
+    response = json_response(body, status)
     account = g.pop("account", None) or account_of_refusal()
+    tape = g.pop("tape", None)
+    if tape is not None:
+        tape.sent.add(response.get_data())
+        tape.end(status, type(error).__name__, error)
     if account is not None:
         account.end(status, type(error).__name__, error=error)
         account.settle()
-    response = json_response(body, status)
+    elif tape is not None:
+        tape.settle()
     wait = _retry_after(error)
     if wait is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(wait)))

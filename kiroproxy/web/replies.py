@@ -115,6 +115,7 @@ def open_reply(parts: Services, conversation: Conversation) -> ReplySource:
             parts.timing,
             parts.calibration,
             account.lost if account is not None else lambda usage: None,
+            account.tape if account is not None else None,
         )
         borrower.answered()
         return stream

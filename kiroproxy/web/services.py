@@ -26,6 +26,7 @@ from kiroproxy.web.draining import Answers
 from kiroproxy.web.response_store import ResponseStore
 
 if TYPE_CHECKING:
+    from kiroproxy.recording.recorder import Recorder
     from kiroproxy.spans import Spans
 
 EXTENSION = "kiroproxy"
@@ -51,6 +52,8 @@ class Services:
     request_settings: RequestSettings
     timing: Timing
     responses: ResponseStore
+    recorder: "Recorder | None" = None
+    """Only where `recordFailures` is set."""
     calibration: Calibration = field(default_factory=Calibration)
     answers: Answers = field(default_factory=Answers)
     spans: "Spans | None" = None

@@ -1,13 +1,13 @@
 """An iterator of reply batches → a streaming response that closes upstream on every path."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from flask import Response
 
 from kiroproxy.conversation import Failed, ReplyEvent, Stop
 from kiroproxy.errors import ServerStopping
-from kiroproxy.web.account import CLIENT_GONE, GONE_STATUS, Account
+from kiroproxy.web.account import CLIENT_GONE, GONE_STATUS, STOPPED, Account
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
 from kiroproxy.web.draining import LastPiece, TimeIsUp, Work
 from kiroproxy.web.replies import ReplySource
@@ -111,6 +111,8 @@ def folded(
             events = [event for batch in stream if batch for event in batch]
         account.first_event()
         response = fold(events)
+        if account.tape is not None:
+            account.tape.sent.add(response.get_data())
         last = events[-1]
         account.end(200, last.reason if type(last) is Stop else "error", last)
         return response
@@ -138,7 +140,9 @@ def answer(
             stream = account.source = begin()
         if stream_with is None:
             return folded(stream, fold, account, work)
-        body = SseBody(stream, stream_with(stream), watcher, account, work)
+        body: Any = SseBody(stream, stream_with(stream), watcher, account, work)
+        if account.tape is not None:
+            body = account.tape.watch(body)
         handed_over = True
         return Response(body, headers=SSE_HEADERS, direct_passthrough=True)
     except Exception:
@@ -146,7 +150,7 @@ def answer(
     except TimeIsUp:
         raise ServerStopping from None
     except BaseException as error:
-        account.end(GONE_STATUS, CLIENT_GONE if isinstance(error, ClientGone) else "stopped")
+        account.end(GONE_STATUS, CLIENT_GONE if isinstance(error, ClientGone) else STOPPED)
         raise
     finally:
         if not handed_over:

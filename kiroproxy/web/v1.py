@@ -11,7 +11,7 @@ from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.dialects.anthropic.request import has_pdf, translate
 from kiroproxy.dialects.anthropic.schema import load_count, load_messages
 from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
-from kiroproxy.dialects.jsontext import dumps
+from kiroproxy.dialects.jsontext import dumps, parse_body
 from kiroproxy.errors import NotFound
 from kiroproxy.kiro.models import Model, choose_model, listed_models
 from kiroproxy.ledger.keys import check_group, check_model, may_use
@@ -19,11 +19,11 @@ from kiroproxy.token_count import estimate_conversation
 from kiroproxy.web.account import Account
 from kiroproxy.web.address import client_address
 from kiroproxy.web.auth import identify
-from kiroproxy.web.body import read_json
+from kiroproxy.web.body import read_body, read_json
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import CATALOGUE_WAIT_S, ReplySource, choose, open_reply
-from kiroproxy.web.services import services
+from kiroproxy.web.services import Services, services
 from kiroproxy.web.streaming import answer
 
 blueprint = Blueprint("v1", __name__)
@@ -66,10 +66,22 @@ def authenticate() -> None:
 def authenticated_body() -> dict[str, Any]:
     """Check the key, then read the body: a stranger's megabytes are not worth reading."""
     authenticate()
-    config = services().config
-    body = read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
+    body = _body(services())
     g.asked = body.get("model"), body.get("stream")  # for the account of a body that is refused
     return body
+
+
+def _body(parts: Services) -> dict[str, Any]:
+    limit_bytes, timeout_s = parts.config.max_body_bytes, parts.config.body_timeout_sec
+    if parts.recorder is None:
+        return read_json(request, limit_bytes=limit_bytes, timeout_s=timeout_s)
+    query = request.query_string.decode("latin-1")
+    g.tape = tape = parts.recorder.tape(
+        g.request_id, request.method, request.path, query, request.headers
+    )
+    body = read_body(request, limit_bytes=limit_bytes, timeout_s=timeout_s)
+    tape.request_body(body)
+    return parse_body(body)
 
 
 def messages() -> Response:
@@ -105,7 +117,15 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
     )
     g.measured = True
     g.entrance = account.entrance
+    _record(account, dialect, conversation.model, conversation.stream)
     return account
+
+
+def _record(account: Account, dialect: str, model: str, stream: bool) -> None:
+    """Let the account tell the flight recorder how its request ends, if there is one."""
+    account.tape = tape = g.get("tape")
+    if tape is not None:
+        tape.dialect, tape.model, tape.stream = dialect, model, stream
 
 
 def account_of_refusal() -> Account | None:
@@ -134,6 +154,7 @@ def account_of_refusal() -> Account | None:
     )
     g.measured = True
     g.entrance = account.entrance
+    _record(account, dialect, model if isinstance(model, str) else "", stream is True)
     return account
 
 

@@ -1,9 +1,11 @@
 """`kiroproxy explain`."""
 
 import time
+from datetime import UTC, datetime
 
 from kiroproxy.credentials.policy import Skip
 from kiroproxy.credentials.trace import Attempt, Trace
+from kiroproxy.recording.folder import Folder
 from kiroproxy.runtime import Runtime
 from tests.cli.home import Home
 
@@ -37,9 +39,18 @@ def test_the_story_of_a_request(home: Home) -> None:
         "It ended with: no Kiro credential is usable",
     ):
         assert part in result.stdout
+    assert "It is recorded" not in result.stdout
     told = home.json("explain", "abc")
     assert told["skipped"] == [{"attempt": 1, "credential_id": 2, "reason": "cooling: throttled"}]
     assert [one["outcome"] for one in told["attempts"]] == ["Throttled", "in progress"]
+
+
+def test_a_recorded_failure_is_named(home: Home) -> None:
+    keep(home, Trace("abc"))
+    folder = Folder(home.place / "recordings", 5)
+    folder.add("abc", datetime(2026, 1, 1, tzinfo=UTC), b"{}")
+    assert "kiroproxy recordings show abc" in home.run("explain", "abc").stdout
+    assert home.json("explain", "abc")["recording"] == str(folder.entries()[0].path)
 
 
 def test_a_trace_that_is_not_there(home: Home) -> None:

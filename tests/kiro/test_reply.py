@@ -162,6 +162,27 @@ def test_order_of_stop_reasons(events: list[kiro.KiroEvent], reason: str) -> Non
     assert ending(run(events, stop_sequences=["STOP"])) == reason
 
 
+@pytest.mark.parametrize(
+    ("events", "truncated"),
+    [
+        ([*SAID, *TRAILERS], False),
+        ([*SAID, TOO_LONG], False),
+        ([*SAID, FULL], False),
+        ([*SAID, THROTTLED], False),
+        (SAID, True),
+        ([*BROKEN, *TRAILERS], True),
+    ],
+)
+def test_a_reply_knows_whether_its_end_is_missing(
+    events: list[kiro.KiroEvent], truncated: bool
+) -> None:
+    """Not where upstream says itself that it became too long."""
+    reply = Reply(Expectations())
+    reply.feed(events)
+    reply.close()
+    assert reply.truncated == truncated
+
+
 def test_trap_6_exception_after_the_trailers_is_still_an_error() -> None:
     assert ending(run([*SAID, *TRAILERS, THROTTLED])) == "Throttled"
 

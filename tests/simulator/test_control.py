@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kiroproxy.simulator.scenes import SCENES
-from tests.simulation import Simulator
+from tests.simulation import Simulator, chat_body
 from tests.simulator.conftest import Caller
 from tests.simulator.test_app import text
 
@@ -31,6 +31,17 @@ def test_a_directive_wins_over_the_queue(sim: Simulator, caller: Caller) -> None
     sim.script({"steps": [{"text": "queued"}]})
     assert text(caller.chat('[[sim: {"steps": [{"text": "asked"}]}]]')[1]) == "asked"
     assert text(caller.chat("x")[1]) == "queued"
+
+
+def test_what_is_always_played_wins_over_all(sim: Simulator, caller: Caller) -> None:
+    """A replay plays what Kiro sent, whatever the simulator thinks of the request."""
+    one = {"script": {"steps": [{"text": "always"}]}, "always": True, "match": "red"}
+    sim.script({"steps": [{"text": "queued"}]})
+    sim.control("POST", "/script", one | {"times": 2})
+    assert text(caller.chat("red [[sim: slow]]")[1]) == "always"
+    assert text(caller.chat("blue")[1]) == "queued"
+    assert caller.start(chat_body("", history=[{"red": 1}])).status == 200
+    assert caller.start(chat_body("")).status == 400
 
 
 def test_lone_surrogates_pass_through_the_queue(sim: Simulator, caller: Caller) -> None:

@@ -14,6 +14,7 @@ from kiroproxy.kiro.request import KiroRequest, RequestSettings, build_request
 from kiroproxy.transport import Route, Transport
 from kiroproxy.upstream.client import KiroClient
 from kiroproxy.upstream.endpoint import Identity, Voice
+from tests.recording.helpers import new_tape
 from tests.wire import CERTIFICATE, HttpProxy, Wire, answer
 
 ARN = "arn:aws:codewhisperer:us-east-1:111122223333:profile/EXAMPLE"
@@ -169,3 +170,26 @@ def test_s85_the_credentials_way_out_is_taken(transport: Transport, request_: Ki
         route = Route(f"http://127.0.0.1:{proxy.port}", verify=str(CERTIFICATE))
         client_of(transport, wire.url, route).generate(CREDENTIAL, request_).close()
         assert len(proxy.heads) == 1
+
+
+def test_a_tape_has_what_passed(transport: Transport, request_: KiroRequest) -> None:
+    """Issue 9, item 8: requests and answers as they were, with the cuts between reads."""
+    tape = new_tape()
+    refusal = answer(b'{"message": "Improperly formed request."}', status="400 Bad Request")
+    stream = [STREAM + b"Content-Length: 6\r\n\r\n", b"fra", b"mes"]
+    with Wire([stream, [refusal]]) as wire:
+        client = client_of(transport, wire.url)
+        exchange = client.generate(CREDENTIAL, request_, tape)
+        while exchange.read(2):
+            pass
+        exchange.close()
+        with pytest.raises(e.InvalidRequest):
+            client.generate(CREDENTIAL, request_, tape)
+        bodies = [raw.partition(b"\r\n\r\n")[2] for _, raw in wire.requests]
+    good, bad = tape.calls
+    assert [good.body, bad.body] == bodies
+    assert b"".join(data for _, data in good.pieces) == b"frames"
+    assert (good.status, good.framing, good.end, good.error) == (200, "length", "complete", None)
+    assert (bad.status, bad.end, type(bad.error)) == (400, "complete", e.InvalidRequest)
+    assert [data for _, data in bad.pieces] == [b'{"message": "Improperly formed request."}']
+    assert (good.credential_id, good.endpoint) == (7, "ide")

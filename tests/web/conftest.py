@@ -76,7 +76,9 @@ class ScriptedKiro:
         self.exchanges: list[ScriptedExchange] = []
         self.requests: list[dict[str, Any]] = []
 
-    def generate(self, credential: Credential, request: KiroRequest) -> ScriptedExchange:
+    def generate(
+        self, credential: Credential, request: KiroRequest, tape: Any = None
+    ) -> ScriptedExchange:
         self.requests.append(json.loads(request.body()))
         script = self.scripts.pop(0) if self.scripts else GOOD
         if isinstance(script, BaseException):

@@ -13,6 +13,7 @@ from kiroproxy.web.admin import (
     logins,
     models,
     overview,
+    recordings,
     settings,
     upkeep,
     usage,
@@ -31,6 +32,7 @@ ROOMS = (
     models,
     settings,
     upkeep,
+    recordings,
     keys,
     usage,
 )

@@ -51,7 +51,7 @@ def test_the_contract_names_every_operation(desk: Desk) -> None:
     text = (REPOSITORY / "docs" / "admin-api.md").read_text("utf-8")
     for path, methods in desk.get("/openapi.json")["paths"].items():
         short = path.removeprefix("/api/admin")
-        short = re.sub(r"\{(credential_id|login_id|key_id)\}", "{id}", short)
+        short = re.sub(r"\{(credential_id|login_id|key_id|recording_id)\}", "{id}", short)
         short = short.replace("{trace_id}", "{trace}")
         for method in methods:
             if method != "parameters":
