@@ -8,6 +8,7 @@ from gunicorn.config import Config
 from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
+from kiroproxy.web.draining import LastPiece
 from kiroproxy.worker import IDLE_S, Response, Worker
 
 
@@ -70,6 +71,36 @@ def test_the_head_comes_with_the_first_piece() -> None:
     assert first.startswith(b"HTTP/1.1 200 OK\r\n")
     assert first.endswith(b"\r\n\r\n5\r\nhello\r\n")
     assert others == [b"5\r\nworld\r\n", b"0\r\n\r\n"]
+
+
+def test_the_end_comes_with_the_last_piece() -> None:
+    client = Client()
+    response = Response(Request(), client, Config())
+    response.start_response("200 OK", [])
+    response.write(b"hello")
+    response.write(LastPiece(b"world"))
+    assert len(client.sent) == 1
+    response.close()
+    assert client.sent[1:] == [b"5\r\nworld\r\n0\r\n\r\n"]
+
+
+def test_an_answer_of_one_piece_is_one_packet() -> None:
+    client = Client()
+    response = Response(Request(), client, Config())
+    response.start_response("200 OK", [])
+    response.write(LastPiece(b"all of it"))
+    response.close()
+    (packet,) = client.sent
+    assert packet.endswith(b"\r\n\r\n9\r\nall of it\r\n0\r\n\r\n")
+
+
+def test_an_empty_answer_has_its_head() -> None:
+    client = Client()
+    response = Response(Request(), client, Config())
+    response.start_response("204 No Content", [])
+    response.close()
+    (packet,) = client.sent
+    assert packet.startswith(b"HTTP/1.1 204 No Content\r\n")
 
 
 def test_a_first_piece_that_is_none_leaves_nothing_sent() -> None:
