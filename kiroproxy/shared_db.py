@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-BUSY_LIMIT_S: Final = 0.5
+BUSY_LIMIT_S: Final = 1.5
 """So long a transaction waits for others: a host short of CPU lets one sleep in its midst."""
 HURRIED_LIMIT_S: Final = 0.05
 LEAST_LIMIT_S: Final = 0.01
