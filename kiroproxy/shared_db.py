@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-BUSY_LIMIT_S: Final = 0.5
+BUSY_LIMIT_S: Final = 1.5
 """So long a transaction waits for others: a host short of CPU lets one sleep in its midst."""
 HURRIED_LIMIT_S: Final = 0.05
+LEAST_LIMIT_S: Final = 0.01
+"""The same for those who have stood in line for longer already."""
 HURRY_S: Final = 2.0
 """After one has waited in vain, so long the next ones wait for less: somebody holds the lock."""
 BUSY_PAUSE_S: Final = 0.0005
@@ -107,11 +109,15 @@ class SharedDatabase:
         with self._lock:
             asked_at = time.monotonic()
             patience = BUSY_LIMIT_S
-            if asked_at < self._hurry_until:
-                asked_at, patience = began, HURRIED_LIMIT_S  # the line has waited in vain, too
+            hurried = asked_at < self._hurry_until
+            if hurried:  # the line has waited in vain, too
+                patience = max(HURRIED_LIMIT_S - (asked_at - began), LEAST_LIMIT_S)
             while True:
                 try:
-                    return self._attempt(work)
+                    result = self._attempt(work)
+                    if hurried:
+                        self._hurry_until = 0.0  # whoever held the lock has let go
+                    return result
                 except (sqlite3.Error, OSError) as error:
                     if not is_busy(error):
                         self._count_fault()

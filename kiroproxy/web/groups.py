@@ -20,10 +20,11 @@ from kiroproxy.errors import (
     NotAuthenticated,
 )
 from kiroproxy.ledger.budgets import NO_BUDGETS
+from kiroproxy.ledger.keys import ClientKey
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
 from kiroproxy.web.admin.changes import note, note_credential
-from kiroproxy.web.auth import require_key
+from kiroproxy.web.auth import identify
 from kiroproxy.web.body import read_json
 from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import Services, services
@@ -73,16 +74,16 @@ def _operator() -> Registry:
     return Registry(parts.pool, parts.groups)
 
 
-def _reader() -> Services:
-    """A client may look; the admin may, too (X17)."""
+def _reader() -> ClientKey | None:
+    """Who looks: a client key, or None for the root key and the admin, who see everything (X17)."""
     parts = services()
     try:
-        require_key(request, parts.config.api_key)
+        return identify(request, parts.config.api_key, parts.ledger.keys)
     except NotAuthenticated:
         if not parts.config.admin_api_key.strip():
             raise
         admit_operator("Invalid API key")
-    return parts
+        return None
 
 
 def _body() -> dict[str, Any]:
@@ -95,13 +96,15 @@ def _body() -> dict[str, Any]:
 
 @blueprint.get("/tokens")
 def list_tokens() -> Response:
-    """The pool, page by page; never a whole token."""
-    parts = _reader()
+    """The pool, page by page; never a whole token. A client key sees its own groups."""
+    reader, parts = _reader(), services()
     page = _number("page", 1, 1 << 30)
     size = _number("page_size", PAGE_SIZE, PAGE_LIMIT)
     group = request.args.get("group")
     credentials = parts.pool.roster().credentials
     own = [one for one in credentials if group in (None, "", group_of(one))]
+    if reader is not None and reader.allowed_groups:
+        own = [one for one in own if group_of(one) in reader.allowed_groups]
     shown = own[(page - 1) * size : page * size]
     rows = token_rows(parts, shown, (page - 1) * size)
     now = datetime.now(UTC)

@@ -168,6 +168,28 @@ def test_x17_who_may(grouped: Place, make: Callable[..., Place]) -> None:
     assert closed.client.get("/api/groups", headers=AUTH).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("groups", "query", "shown"),
+    [
+        ([], "", [1, 2]),
+        (["pro"], "", [2]),
+        (["pro"], "?group=default", []),
+        (["pro", "default"], "?group=default", [1]),
+        (["elsewhere"], "", []),
+    ],
+)
+def test_x17_a_client_key_sees_its_groups(
+    grouped: Place, groups: list[str], query: str, shown: list[int]
+) -> None:
+    own = grouped.new_key(allowed_groups=groups)
+    seen = grouped.client.get(f"/api/tokens{query}", headers=own)
+    assert seen.status_code == 200, seen.get_data()
+    assert [one["id"] for one in seen.get_json()["tokens"]] == shown
+    assert seen.get_json()["total_tokens"] == len(shown)
+    assert grouped.client.delete("/api/tokens/1", headers=own).status_code == 401
+    assert grouped.client.get("/api/groups", headers=own).status_code == 401
+
+
 def test_adding_changing_and_removing(grouped: Place) -> None:
     client = grouped.client
     added = client.post("/api/tokens", json={"refreshToken": TOKEN}, headers=OPERATOR)
