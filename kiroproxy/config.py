@@ -104,6 +104,13 @@ def choice(*names: str) -> Parser:
     return _described(parse, choices=names)
 
 
+_AUTHORITY = re.compile(
+    r"(?:[^\\/?#\s]*@)?(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+)
+"""Hosts as every library reads them: of one with a backslash, a percent sign or other letters, one
+sees the host in one place and another elsewhere, and a check would look at the wrong one."""
+
+
 def url(*schemes: str, template: bool = False) -> Parser:
     """An address; a template may contain `{region}`. Trailing slashes are dropped."""
 
@@ -111,7 +118,8 @@ def url(*schemes: str, template: bool = False) -> Parser:
         address = text(value).rstrip("/")
         bare = address.replace("{region}", "region") if template else address
         parts = urlsplit(bare)
-        if parts.scheme not in schemes or not parts.netloc or set(bare) & set("{} \t\r\n"):
+        plain = _AUTHORITY.fullmatch(parts.netloc) and not set(bare) & set("{} \t\r\n")
+        if parts.scheme not in schemes or not plain:
             hint = ", in which {region} is the only placeholder" if template else ""
             raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://{hint}")
         _ = parts.port  # raises ValueError when it is none
@@ -167,7 +175,7 @@ def raw(value: Any) -> str:
 
 def region_name(value: Any) -> str:
     """An AWS region: it becomes part of host names."""
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d{1,2}", text(value)):
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}", text(value)):
         raise ValueError("must be an AWS region such as us-east-1")
     return text(value)
 

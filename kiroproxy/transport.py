@@ -27,6 +27,7 @@ import urllib3.exceptions
 import urllib3.util
 from gevent import monkey
 
+from kiroproxy.addresses import is_off_limits, parse_literal
 from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
 
@@ -94,16 +95,29 @@ _poll = monkey.get_original("select", "poll") if hasattr(select, "POLLIN") else 
 """The system's own; None on Windows."""
 
 
+class _OffLimits(urllib3.exceptions.NewConnectionError):
+    """A name has led to a link-local or metadata address."""
+
+
 class _Sender:
     """Mixed into urllib3's connections: a large body may take longer to send than to connect.
 
     Without it the connect timeout would be the deadline of the whole `sendall`. The head goes out
-    together with the beginning of the body: one system call and one packet less.
+    together with the beginning of the body: one system call and one packet less. And a name may
+    mean another address than when somebody checked it: that is looked at before a byte is sent.
     """
 
     _joins = False
     """The next thing to be sent is a request's head."""
     _head = b""
+
+    def _new_conn(self: Any) -> Any:
+        made = super()._new_conn()  # type: ignore[misc]
+        peer = parse_literal(str(made.getpeername()[0]))
+        if peer is not None and is_off_limits(peer):
+            made.close()
+            raise _OffLimits(self, "off limits")
+        return made
 
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
@@ -595,6 +609,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (UnicodeError, "a header for {host} holds bytes that no header may hold"),
     (ValueError, "{host} cannot be called: check the address"),
     (urllib3.exceptions.NameResolutionError, "the name {host} cannot be resolved"),
+    (_OffLimits, "the way to {host} leads to a link-local or metadata address"),
     (ConnectionRefusedError, "{host} refused the connection"),
     (ConnectionError, "{host} closed the connection without an answer"),
     (TimeoutError, "{host} did not take the request in time"),

@@ -45,10 +45,18 @@ def read_entry(raw: object) -> Credential:
     try:
         credential = parse_credential(raw, NEW_ENTRY)
     except ConfigError as error:
-        raise InvalidRequest(str(error)) from None
+        raise _blamed(error) from None
     if credential.refresh_token and (why := check_refresh_token(credential.refresh_token)):
-        raise InvalidRequest(f"{NEW_ENTRY}.refreshToken: {why}", param="refreshToken")
+        raise InvalidRequest(f"refreshToken: {why}", param="refreshToken")
     return replace(credential, id=0, imported_from=token_hash(credential))
+
+
+def _blamed(error: ConfigError) -> InvalidRequest:
+    """Names the field as the body has it."""
+    if error.setting == NEW_ENTRY:
+        return InvalidRequest(str(error))
+    why = str(error).removeprefix(f"{NEW_ENTRY}.")
+    return InvalidRequest(why, param=error.setting.removeprefix(f"{NEW_ENTRY}."))
 
 
 class Registry:
@@ -60,15 +68,17 @@ class Registry:
 
     # ---- credentials -----------------------------------------------------------------------
 
-    def add(self, raw: object) -> Credential:
-        """Add one; returns it with its id.
+    def add(
+        self, raw: object, check: Callable[[Credential], Credential] = lambda one: one
+    ) -> Credential:
+        """Add one, as `check` lets it pass; returns it with its id.
 
         Raises:
             InvalidRequest: it cannot be used.
             Duplicate: it is there already.
             CredentialError: the store cannot be written.
         """
-        new = read_entry(raw)
+        new = check(read_entry(raw))
         self.check_group(group_of(new))
         return self.insert(new)
 

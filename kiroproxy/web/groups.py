@@ -15,15 +15,19 @@ from kiroproxy.credentials.policy import disabled_reason, group_of
 from kiroproxy.credentials.registry import Duplicate, GroupInfo, Registry, settings_of
 from kiroproxy.errors import (
     CredentialError,
+    DatabaseError,
     InvalidRequest,
     KiroProxyError,
     NotAuthenticated,
 )
 from kiroproxy.ledger.budgets import NO_BUDGETS
+from kiroproxy.ledger.keys import ClientKey
+from kiroproxy.ledger.keys import check_group as check_key_group
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
 from kiroproxy.web.admin.changes import note, note_credential
-from kiroproxy.web.auth import require_key
+from kiroproxy.web.admin.targets import check_sent
+from kiroproxy.web.auth import identify
 from kiroproxy.web.body import read_json
 from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import Services, services
@@ -73,16 +77,16 @@ def _operator() -> Registry:
     return Registry(parts.pool, parts.groups)
 
 
-def _reader() -> Services:
-    """A client may look; the admin may, too (X17)."""
+def _reader() -> ClientKey | None:
+    """A client may look at its own groups, the admin at all (X17); None: at all of them."""
     parts = services()
     try:
-        require_key(request, parts.config.api_key)
-    except NotAuthenticated:
+        return identify(request, parts.config.api_key, parts.ledger.keys)
+    except (NotAuthenticated, DatabaseError):
         if not parts.config.admin_api_key.strip():
             raise
         admit_operator("Invalid API key")
-    return parts
+    return None
 
 
 def _body() -> dict[str, Any]:
@@ -96,12 +100,19 @@ def _body() -> dict[str, Any]:
 @blueprint.get("/tokens")
 def list_tokens() -> Response:
     """The pool, page by page; never a whole token."""
-    parts = _reader()
+    key, parts = _reader(), services()
     page = _number("page", 1, 1 << 30)
     size = _number("page_size", PAGE_SIZE, PAGE_LIMIT)
     group = request.args.get("group")
+    if key is not None and group:
+        check_key_group(key, group)
+    seen = key.allowed_groups if key is not None else ()
     credentials = parts.pool.roster().credentials
-    own = [one for one in credentials if group in (None, "", group_of(one))]
+    own = [
+        one
+        for one in credentials
+        if group in (None, "", group_of(one)) and (not seen or group_of(one) in seen)
+    ]
     shown = own[(page - 1) * size : page * size]
     rows = token_rows(parts, shown, (page - 1) * size)
     now = datetime.now(UTC)
@@ -206,7 +217,7 @@ def add_token() -> Response:
     """Add one credential: 201, or 409 with the one that has its token already."""
     registry = _operator()
     try:
-        added = registry.add(_body())
+        added = registry.add(_body(), check_sent)
     except Duplicate as error:
         return json_response(_duplicate(error), 409)
     note_credential("credential.add", None, added)
@@ -230,7 +241,7 @@ def add_tokens() -> Response:
 
 def _try_add(registry: Registry, index: int, entry: object) -> dict[str, Any]:
     try:
-        added = registry.add(entry)
+        added = registry.add(entry, check_sent)
     except Duplicate as error:
         return {"index": index, "status": "duplicate"} | _duplicate(error)
     except KiroProxyError as error:

@@ -19,7 +19,7 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.threads import in_thread
 from kiroproxy.runtime import PIN_LIFE_S
-from kiroproxy.web.address import client_address
+from kiroproxy.web.admin.changes import note
 from kiroproxy.web.body import read_json
 from kiroproxy.web.groups import REFRESHES
 from kiroproxy.web.operator import admit_operator
@@ -76,13 +76,11 @@ def change() -> Response:
     if rates != group.settings:
         registry.change_group(replace(group, settings=rates))
     after = in_thread(lambda: _current(parts))
-    parts.ledger.audit.append(
-        "settings.change",
-        ", ".join(body),
-        who="admin",
-        client=client_address(request, running),
-        before={name: before[name] for name in body},
-        after={name: after[name] for name in body},
+    note(
+        "setting.set",
+        f"setting {', '.join(body)}",
+        {name: before[name] for name in body},
+        {name: after[name] for name in body},
     )
     return json_response(after | {"notes": notes})
 

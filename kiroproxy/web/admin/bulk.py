@@ -11,7 +11,7 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.errors import InvalidRequest, KiroProxyError
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import count, rest, room, text, whole, word
-from kiroproxy.web.admin.changes import note_credential
+from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.admin.credentials import registry_of
 from kiroproxy.web.admin.lines import told
 from kiroproxy.web.services import Services, services
@@ -146,7 +146,10 @@ def _asked(parts: Services, registry: Registry, action: str, ids: list[int]) -> 
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for job in as_completed([threads.submit(ask, id_) for id_ in ids]):
-            yield job.result()
+            row = job.result()
+            if row["success"] and "expiresAt" in row and row["expiresAt"]:
+                note("credential.refresh", f"credential {row['id']}")
+            yield row
 
 
 def _ask(parts: Services, registry: Registry, action: str, id_: int) -> Row:

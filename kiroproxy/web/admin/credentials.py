@@ -16,7 +16,7 @@ from kiroproxy.ledger.usage_query import Asked, build_row
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import Done, count, done, rest, room, switch, text, whole
 from kiroproxy.web.admin.changes import note, note_credential
-from kiroproxy.web.admin.targets import check_proxy_url
+from kiroproxy.web.admin.targets import check_proxy_url, check_same_host
 from kiroproxy.web.services import Services, services
 from kiroproxy.web.trial import MODEL, try_credential
 
@@ -218,6 +218,8 @@ def edit_credential(body: dict[str, Any], credential_id: int) -> dict[str, Any]:
     if body.get("group"):
         registry.check_group(body["group"].strip())
     before = registry.credential(credential_id)
+    if body.get("proxyUrl") and before.proxy_password and not {"proxyPassword"} & set(body):
+        check_same_host("proxyUrl", before.proxy_url or "", body["proxyUrl"], "proxyPassword")
     after = registry.update(credential_id, lambda one: edited(one, body))
     note_credential("credential.edit", before, after)
     return rows.detailed_row(parts, credential_id)

@@ -120,13 +120,10 @@ def edit_group(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 @rest(blueprint, "POST", f"{ONE}/rename", body=NewName, answer=GroupRow)
 def rename_group(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """Call it otherwise; its credentials and budgets go with it."""
+    """Call it otherwise; its credentials, budgets and client keys go with it."""
     parts = services()
-    budgets = parts.ledger.book.group_budgets().get(name)
     new = registry_of(parts).rename_group(name, body["new_name"])
-    if budgets is not None:
-        parts.ledger.book.set_group_budgets(new, budgets)
-        parts.ledger.book.set_group_budgets(name, Budgets())
+    parts.ledger.book.rename_group(name, new)
     note("group.rename", f"group {new}", {"name": name}, {"name": new})
     return _shown(new)
 

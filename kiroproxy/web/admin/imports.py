@@ -23,10 +23,10 @@ from kiroproxy.credentials.overview import tail
 from kiroproxy.credentials.policy import DEFAULT_GROUP, group_of
 from kiroproxy.errors import BodyTooLarge, ConfigError, InvalidRequest
 from kiroproxy.web.admin.api import count, load, read_object, rest, room, switch, text, whole, word
-from kiroproxy.web.admin.changes import note_credential
+from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.admin.credentials import registry_of
 from kiroproxy.web.admin.lines import told
-from kiroproxy.web.admin.targets import check_proxy_url
+from kiroproxy.web.admin.targets import check_sent
 from kiroproxy.web.services import services
 
 blueprint = room("imports", "Credentials of other programs.")
@@ -139,6 +139,8 @@ def run_import() -> Any:
     groups = _new_groups(given, found)
     if groups:
         registry.adopt_groups(one for source in found for one in source.groups)
+        for name in groups:
+            note("group.create", f"group {name}", None, {"name": name, "from": "import"})
     intake = Intake(
         parts.pool,
         registry,
@@ -258,11 +260,9 @@ def checked(found: Found) -> Found:
     problems = list(found.problems)
     for one in found.credentials:
         try:
-            proxy = check_proxy_url(one.proxy_url) if one.proxy_url is not None else None
+            good.append(replace(check_sent(one), imported_from=None))
         except InvalidRequest as error:
             problems.append(f"{one.label or one.email or tail(one.refresh_token)}: {error}")
-            continue
-        good.append(replace(one, linked_to=None, proxy_url=proxy, imported_from=None))
     return replace(found, credentials=tuple(good), problems=tuple(problems))
 
 

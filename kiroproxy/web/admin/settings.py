@@ -16,7 +16,7 @@ from kiroproxy.credentials.policy import Mode
 from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, StoreLocked
 from kiroproxy.web.admin.api import rest, room, word
 from kiroproxy.web.admin.changes import note
-from kiroproxy.web.admin.targets import check_host, check_proxy_url
+from kiroproxy.web.admin.targets import MASKED, check_host, check_proxy_url, check_same_host
 from kiroproxy.web.services import Services, services
 
 blueprint = room("settings", "What the server was told, and what it is told next.")
@@ -33,6 +33,9 @@ LOCKED: Final = {
     "allowNetworkFilesystem": FILES_LIE_THERE,
 }
 """What nobody changes from afar: whoever gets the admin key shall not get the tokens, too."""
+SECRET_OF: Final = {"proxyUrl": "proxyPassword", "countTokensApiUrl": "countTokensApiKey"}
+"""Addresses, and what is sent to them."""
+BY_KEY: Final = {row.key: row for row in SETTINGS}
 TYPES: Final = {int: "integer", float: "number", bool: "boolean"}
 FIELD_TYPES: Final = {one.name: one.type for one in dataclasses.fields(Config)}
 
@@ -208,13 +211,21 @@ def _checked(row: Setting, value: Any) -> Any:
     Raises:
         InvalidRequest: it may not.
     """
-    if row.show is mask and isinstance(value, str) and value.startswith("***"):
+    masked = value.startswith("***") or MASKED in value if isinstance(value, str) else False
+    if row.show is not None and masked:
         raise InvalidRequest(f"{row.key}: this is the masked value, not a secret", param="value")
     config_file.parse(row, value)
     if row.key == "proxyUrl":
-        return check_proxy_url(value)
+        value = check_proxy_url(value)
     if row.key == "countTokensApiUrl":
         check_host(value, row.key)
+    if row.key == "host" and value.lower().startswith("unix:"):
+        raise InvalidRequest(f"{row.key}: a socket names a place on the machine", param="value")
+    if row.key in SECRET_OF:
+        fresh = load_config(paths_of(services()))
+        secret = BY_KEY[SECRET_OF[row.key]]
+        if getattr(fresh, secret.attribute):
+            check_same_host(row.key, getattr(fresh, row.attribute), value, secret.key)
     return value
 
 

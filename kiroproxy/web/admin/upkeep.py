@@ -30,6 +30,17 @@ class DoctorBody(ma.Schema):
     refresh = switch()
 
 
+class BackupBody(ma.Schema):
+    """Whether it is clear what the archive holds."""
+
+    secrets = switch(
+        required=True,
+        validate=ma.validate.OneOf(
+            [True], error="must be true: the archive holds every token, key and password"
+        ),
+    )
+
+
 class FindingRow(ma.Schema):
     """What was looked at, and what to do about it."""
 
@@ -60,9 +71,12 @@ def run_doctor(body: dict[str, Any]) -> dict[str, Any]:
     return {"state": worst(findings), "findings": [one.as_json() for one in findings]}
 
 
-@rest(blueprint, "POST", "/backup", content_type=ARCHIVE)
-def download_backup() -> Response:
-    """Give configuration, credentials and databases as one archive; it contains secrets."""
+@rest(blueprint, "POST", "/backup", body=BackupBody, content_type=ARCHIVE)
+def download_backup(body: dict[str, Any]) -> Response:
+    """Give configuration, credentials and databases as one archive; it contains secrets.
+
+    It is the one answer that holds tokens, so it must be asked for in so many words.
+    """
     parts = services()
     name = f"kiroproxy-backup-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz"
     place = tempfile.TemporaryDirectory(prefix="backup-", dir=parts.config.state_dir)

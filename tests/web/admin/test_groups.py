@@ -59,3 +59,10 @@ def test_budgets_of_the_default_group(desk: Desk) -> None:
 def test_what_cannot_be(desk: Desk, method: str, path: str, body: Any, status: int) -> None:
     desk.refused(method, path, body, status)
     assert [one["name"] for one in desk.get("/groups")["groups"]] == ["default"]
+
+
+def test_s124_keys_go_along_with_a_group_that_is_renamed(desk: Desk) -> None:
+    desk.post("/groups", {"name": "pro"}, 201)
+    key = desk.post("/keys", {"name": "k", "allowed_groups": ["pro", "other"]}, 201)["key"]["id"]
+    desk.post("/groups/pro/rename", {"new_name": "best"})
+    assert desk.get(f"/keys/{key}")["allowed_groups"] == ["best", "other"]
