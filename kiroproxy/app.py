@@ -1,11 +1,10 @@
 """create_app: builds the parts, joins them, registers blueprints and error handlers."""
 
 import functools
-import re
 from collections.abc import Callable
 from typing import cast
 
-from flask import Flask, Response, request
+from flask import Flask
 from werkzeug.routing import Rule
 
 from kiroproxy.config import Config, load_config
@@ -36,6 +35,7 @@ from kiroproxy.upstream.usage import AccountClient, Balances
 from kiroproxy.web import (
     accounting,
     cc_v1,
+    cors,
     errors,
     explain,
     groups,
@@ -50,9 +50,6 @@ from kiroproxy.web import (
 from kiroproxy.web.admin.door import AdminDoor
 from kiroproxy.web.response_store import ResponseStore
 from kiroproxy.web.services import EXTENSION, Services
-
-CLIENT_PATH = re.compile(r"(?!/api/)(?:/[^/]+)?/v1/")
-"""S13, S175: browsers anywhere may call the client APIs, and only those; groups have them, too."""
 
 
 class _Rule(Rule):
@@ -83,7 +80,7 @@ def create_app(config: Config | None = None) -> Flask:
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)
-    _install_cors(app)
+    cors.install(app)
     app.wsgi_app = AdminDoor(app.wsgi_app, app.extensions[EXTENSION])  # type: ignore[method-assign]
     return app
 
@@ -202,22 +199,3 @@ def _identity(config: Config) -> Identity:
         node_version=config.node_version,
         kiro_cli_version=config.kiro_cli_version,
     )
-
-
-def _install_cors(app: Flask) -> None:
-    @app.before_request
-    def preflight() -> Response | None:
-        if request.method == "OPTIONS" and CLIENT_PATH.match(request.path):
-            return Response(status=204)
-        return None
-
-    @app.after_request
-    def allow(response: Response) -> Response:
-        if CLIENT_PATH.match(request.path):
-            response.headers["access-control-allow-origin"] = "*"
-            response.headers["access-control-expose-headers"] = "*"
-            if request.method == "OPTIONS":
-                asked = request.headers.get("access-control-request-headers", "*")
-                response.headers["access-control-allow-headers"] = asked
-                response.headers["access-control-allow-methods"] = "*"
-        return response

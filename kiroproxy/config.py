@@ -156,6 +156,18 @@ def peers(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def origins(value: Any) -> tuple[str, ...]:
+    """Origins as browsers write them: scheme, host and perhaps a port, nothing behind."""
+    found = []
+    for item in names(value):
+        address = url("https", "http")(item).lower()
+        parts = urlsplit(address)
+        if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must list origins such as https://ops.example, without a path")
+        found.append(address)
+    return tuple(found)
+
+
 def mapping(value: Any) -> dict[str, str]:
     """An object of strings; in the environment as JSON."""
     if isinstance(value, str):
@@ -421,6 +433,9 @@ class Config:
 
     trusted_proxies: tuple[str, ...] = setting(
         (), "whose X-Forwarded-For is believed: networks, or unix", peers
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), "other sites whose pages may call /api: origins such as https://ops.example", origins
     )
     log_level: str = setting(
         "info",

@@ -799,8 +799,10 @@ class _Peer:
 
 @pytest.mark.parametrize(
     ("address", "good"),
-    [("169.254.169.254", False), ("fe80::1%2", False), ("::ffff:100.100.100.200", False)]
-    + [("127.0.0.1", True), ("10.0.0.1", True), ("203.0.113.1", True)],
+    [
+        *(("169.254.169.254", False), ("fe80::1%2", False), ("::ffff:100.100.100.200", False)),
+        *(("127.0.0.1", True), ("10.0.0.1", True), ("203.0.113.1", True)),
+    ],
 )
 def test_a_name_that_has_come_to_mean_metadata_is_left(address: str, good: bool) -> None:
     """Whoever may name a proxy may name one that resolves otherwise after it was checked."""

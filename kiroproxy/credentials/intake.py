@@ -91,7 +91,7 @@ def _bad_group(one: Credential, groups: Sequence[Group]) -> str:
     try:
         check_name(name)
     except InvalidRequest as error:
-        return f"group: {error}"
+        return f"group: {str(error).removeprefix('name: ')}"
     return ""
 
 

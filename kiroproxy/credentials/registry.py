@@ -391,7 +391,11 @@ class Registry:
             InvalidRequest: the name is not a good one.
         """
         if name != DEFAULT_GROUP and not any(one.group.name == name for one in self.groups()):
-            check_name(name)
+            try:
+                check_name(name)
+            except InvalidRequest as error:
+                why = str(error).removeprefix("name: ")
+                raise InvalidRequest(f"group: {why}", param="group") from None
 
 
 def _places(credentials: Sequence[Credential], ids: list[int]) -> list[int]:

@@ -418,7 +418,9 @@ def rename_group(name: str) -> Response:
 @blueprint.delete("/groups/<name>")
 def remove_group(name: str) -> Response:
     """Delete it; its tokens go to `default`."""
-    _operator().remove_group(name)
+    registry = _operator()
+    gone = _group_object(registry.group(name))
+    registry.remove_group(name)
     services().ledger.book.set_group_budgets(name, NO_BUDGETS)
-    note("group.delete", f"group {name}")
+    note("group.delete", f"group {name}", gone, None)
     return Response(status=204)

@@ -127,7 +127,7 @@ def read_object(req: Request) -> dict[str, Any]:
         orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # halves of surrogate pairs, numbers beyond 64 bits: no field wants them
         raise InvalidRequest(
-            "The request body has a text or a number that nothing can be."
+            "The request body holds a number beyond 64 bits, or half of a surrogate pair."
         ) from None
     return body
 
@@ -195,7 +195,7 @@ def whole(**facts: Any) -> ma.fields.Integer:
 
 def count(**facts: Any) -> ma.fields.Integer:
     """A whole number of at least 0."""
-    error = "must be a whole number of at least 0"
+    error = f"must be a whole number from 0 to {NUMBER_LIMIT}"
     return whole(
         validate=ma.validate.Range(0, NUMBER_LIMIT, error=error),
         error_messages={"invalid": error},

@@ -7,6 +7,7 @@ from typing import Any
 from kiroproxy.config import mask
 from kiroproxy.credentials.model import KEYS, Credential, build_credential
 from kiroproxy.credentials.overview import tail
+from kiroproxy.observability import MASK
 from kiroproxy.web.operator import operator_address
 from kiroproxy.web.services import services
 
@@ -42,13 +43,18 @@ def note_credential(action: str, before: Credential | None, after: Credential | 
     """Note what has become different in a credential."""
     old = public(before) if before is not None else {}
     new = public(after) if after is not None else {}
-    changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
+    if before is not None and after is not None:
+        for name in SECRETS:  # that one has changed is no secret
+            if getattr(before, name) != getattr(after, name):
+                old[KEYS[name]] = MASK if getattr(before, name) else None
+                new[KEYS[name]] = f"{MASK} (another)" if getattr(after, name) else None
+    changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
     one = after or before
     note(
         action,
         f"credential {one.id if one is not None else 0}",
-        {key: value for key, value in old.items() if key in changed} if before else None,
-        {key: value for key, value in new.items() if key in changed} if after else None,
+        {key: old.get(key) for key in changed} if before else None,
+        {key: new.get(key) for key in changed} if after else None,
     )
 
 
