@@ -13,7 +13,8 @@ from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import count, rest, room, text, whole, word
 from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.admin.credentials import registry_of
-from kiroproxy.web.admin.lines import told
+from kiroproxy.web.admin.lines import LINES, told
+from kiroproxy.web.admin.shapes import BulkRow, list_of
 from kiroproxy.web.services import Services, services
 
 blueprint = room("bulk", "One act on many credentials.")
@@ -49,10 +50,10 @@ class BulkEnd(ma.Schema):
     total = ma.fields.Integer()
     succeeded = ma.fields.Integer()
     failed = ma.fields.Integer()
-    results = ma.fields.List(ma.fields.Dict())
+    results = list_of(BulkRow)
 
 
-@rest(blueprint, "POST", "/credentials/bulk", body=BulkBody, answer=BulkEnd)
+@rest(blueprint, "POST", "/credentials/bulk", body=BulkBody, answer=BulkEnd, also=LINES)
 def change_many(body: dict[str, Any]) -> Any:
     """Do the same with many credentials; each has an outcome of its own."""
     parts = services()

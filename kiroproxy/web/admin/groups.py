@@ -13,6 +13,7 @@ from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import Done, done, rest, room, text
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.admin.credentials import registry_of
+from kiroproxy.web.admin.shapes import BudgetFacts, GroupSettings, given, told
 from kiroproxy.web.services import services
 
 blueprint = room("groups", "Groups of credentials.")
@@ -36,8 +37,8 @@ class GroupRow(ma.Schema):
 
     name = ma.fields.String()
     display_name = ma.fields.String()
-    settings = ma.fields.Dict()
-    budgets = ma.fields.Dict()
+    settings = told(GroupSettings)
+    budgets = told(BudgetFacts)
     standing = ma.fields.List(ma.fields.Nested(Standings))
     token_count = ma.fields.Integer()
     active_count = ma.fields.Integer()
@@ -54,8 +55,8 @@ class GroupChange(ma.Schema):
     """What a group is called to people, and what it may do."""
 
     display_name = text(200)
-    settings = ma.fields.Dict(allow_none=True)
-    budgets = ma.fields.Dict(allow_none=True)
+    settings = given(GroupSettings)
+    budgets = given(BudgetFacts)
 
 
 class NewGroup(GroupChange):

@@ -25,7 +25,7 @@ from kiroproxy.errors import BodyTooLarge, ConfigError, InvalidRequest
 from kiroproxy.web.admin.api import count, load, read_object, rest, room, switch, text, whole, word
 from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.admin.credentials import registry_of
-from kiroproxy.web.admin.lines import told
+from kiroproxy.web.admin.lines import LINES, told
 from kiroproxy.web.admin.targets import check_sent
 from kiroproxy.web.services import services
 
@@ -101,7 +101,7 @@ def _documented(schema: type[ma.Schema]) -> dict[str, Any]:
         },
     }
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"content": content}}
+    return {"requestBody": {"content": content, "required": True}}
 
 
 @rest(
@@ -126,7 +126,14 @@ def preview_import() -> dict[str, Any]:
     }
 
 
-@rest(blueprint, "POST", "/credentials/import", answer=ImportEnd, more=_documented(ImportBody))
+@rest(
+    blueprint,
+    "POST",
+    "/credentials/import",
+    answer=ImportEnd,
+    more=_documented(ImportBody),
+    also=LINES,
+)
 def run_import() -> Any:
     """Take entries in, each verified by a refresh unless `verify` is false."""
     given, _, found = _read(ImportBody)

@@ -59,7 +59,7 @@ class Login(ma.Schema):
     otherAccount = ma.fields.Boolean()
 
 
-@rest(blueprint, "POST", "/logins", body=NewLogin, answer=Login, status=201)
+@rest(blueprint, "POST", "/logins", body=NewLogin, answer=Login, status=201, asks_kiro=True)
 def start_login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a sign-in: the answer says what to open."""
     names = {"startUrl": "start_url"}
@@ -69,7 +69,7 @@ def start_login(body: dict[str, Any]) -> dict[str, Any]:
     return _shown(sign_in)
 
 
-@rest(blueprint, "GET", ONE, answer=Login)
+@rest(blueprint, "GET", ONE, answer=Login, asks_kiro=True)
 def poll_login(login_id: str) -> dict[str, Any]:
     """Say how far it is; asks Kiro when that is due."""
     sign_ins = services().sign_ins
@@ -79,7 +79,7 @@ def poll_login(login_id: str) -> dict[str, Any]:
         return _failed(login_id, error)
 
 
-@rest(blueprint, "POST", f"{ONE}/redirect", body=Redirect, answer=Login)
+@rest(blueprint, "POST", f"{ONE}/redirect", body=Redirect, answer=Login, asks_kiro=True)
 def receive_redirect(body: dict[str, Any], login_id: str) -> dict[str, Any]:
     """Take the address on which the browser has ended."""
     try:

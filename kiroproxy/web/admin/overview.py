@@ -15,6 +15,7 @@ from kiroproxy.ledger.audit import build_entry
 from kiroproxy.ledger.usage_query import Asked, build_total
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import rest, room
+from kiroproxy.web.admin.shapes import AuditEntry, list_of
 from kiroproxy.web.admin.usage import forecast
 from kiroproxy.web.services import Services, services
 
@@ -103,7 +104,7 @@ class OverviewAnswer(ma.Schema):
     credits = ma.fields.Nested(Credits)
     traffic = ma.fields.Nested(Traffic)
     series = ma.fields.List(ma.fields.Nested(Minute))
-    events = ma.fields.List(ma.fields.Dict())
+    events = list_of(AuditEntry)
 
 
 @rest(blueprint, "GET", "/status", answer=Status)

@@ -15,7 +15,7 @@ from kiroproxy.config import Config
 from kiroproxy.doctor import Patient, examine
 from kiroproxy.doctor.finding import worst
 from kiroproxy.errors import KiroProxyError
-from kiroproxy.web.admin.api import rest, room, switch
+from kiroproxy.web.admin.api import FILE, rest, room, switch
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.services import services
 
@@ -71,7 +71,7 @@ def run_doctor(body: dict[str, Any]) -> dict[str, Any]:
     return {"state": worst(findings), "findings": [one.as_json() for one in findings]}
 
 
-@rest(blueprint, "POST", "/backup", body=BackupBody, content_type=ARCHIVE)
+@rest(blueprint, "POST", "/backup", body=BackupBody, also={ARCHIVE: FILE})
 def download_backup(body: dict[str, Any]) -> Response:
     """Give configuration, credentials and databases as one archive; it contains secrets.
 
