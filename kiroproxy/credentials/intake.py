@@ -167,9 +167,13 @@ class Intake:
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
         """Take all rows in, several at a time, and give each when it is done.
 
-        After Ctrl-C no more are begun: those come back as failed. Another one leaves at once.
+        Without verification all are stored in one edit. After Ctrl-C no more are begun: those come
+        back as failed. Another one leaves at once.
         """
-        with ThreadPoolExecutor(AT_ONCE if self._verify else 1) as threads:
+        if not self._verify:
+            yield from self._store(rows)
+            return
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             pending = {threads.submit(self._unless_stopped, row) for row in rows}
             while pending:
                 try:
@@ -180,6 +184,25 @@ class Intake:
                     self._stop.set()
                     continue
                 yield from (one.result() for one in done)
+
+    def _store(self, rows: Sequence[Row]) -> Iterator[Row]:
+        new = [row.credential for row in rows if row.status == "new" and row.credential is not None]
+        ends: Sequence[Credential | KiroProxyError]
+        try:
+            ends = self._registry.insert_all(new)
+        except KiroProxyError as error:
+            ends = [error] * len(new)
+        outcome = iter(ends)
+        for row in rows:
+            if row.status != "new" or row.credential is None:
+                yield row
+                continue
+            end = next(outcome)
+            if isinstance(end, Credential):
+                yield replace(row, status="added", credential=end)
+            else:
+                status: Status = "duplicate" if isinstance(end, Duplicate) else "failed"
+                yield replace(row, status=status, why=str(end))
 
     def _unless_stopped(self, row: Row) -> Row:
         if self._stop.is_set():

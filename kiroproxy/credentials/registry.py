@@ -94,6 +94,25 @@ class Registry:
 
         return self._pool.store.edit(change).credentials[-1]
 
+    def insert_all(self, new: Sequence[Credential]) -> list[Credential | Duplicate]:
+        """Add credentials that were read before in one edit; what became of each, in order."""
+        outcome: list[Credential | Duplicate] = []
+
+        def change(credentials: list[Credential]) -> None:
+            outcome.clear()
+            known = {one.imported_from: one for one in credentials if one.imported_from}
+            known |= {token_hash(one): one for one in credentials}
+            for one in new:
+                there = known.get(token_hash(one))
+                outcome.append(one if there is None else Duplicate(there))
+                if there is None:
+                    known[token_hash(one)] = one
+                    credentials.append(one)
+
+        stored = self._pool.store.edit(change).credentials
+        added = iter(stored[len(stored) - sum(isinstance(one, Credential) for one in outcome) :])
+        return [next(added) if isinstance(one, Credential) else one for one in outcome]
+
     def change(
         self, ids: Iterable[int], change: Callable[[Credential], Credential]
     ) -> list[Credential]:

@@ -11,7 +11,7 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.errors import InvalidRequest, KiroProxyError
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import count, rest, room, text, whole, word
-from kiroproxy.web.admin.changes import note, note_credential
+from kiroproxy.web.admin.changes import difference, note, note_all
 from kiroproxy.web.admin.credentials import registry_of
 from kiroproxy.web.admin.lines import LINES, told
 from kiroproxy.web.admin.shapes import BulkRow, list_of
@@ -107,10 +107,14 @@ def _stored(registry: Registry, action: str, ids: list[int], act: Act) -> Iterat
     before = {one.id: one for one in registry.credentials()}
     there = [id_ for id_ in ids if id_ in before]
     changed, refused = in_few_edits(there, act)
+    note_all(
+        [
+            difference(f"credential.{action}", before[id_], None if action == "delete" else after)
+            for id_, after in changed.items()
+        ]
+    )
     for id_ in ids:
         if id_ in changed:
-            after = None if action == "delete" else changed[id_]
-            note_credential(f"credential.{action}", before[id_], after)
             yield {"id": id_, "success": True}
         else:
             why = refused.get(id_, f"There is no credential {id_}.")

@@ -23,7 +23,7 @@ from kiroproxy.credentials.overview import tail
 from kiroproxy.credentials.policy import DEFAULT_GROUP, group_of
 from kiroproxy.errors import BodyTooLarge, ConfigError, InvalidRequest
 from kiroproxy.web.admin.api import count, load, read_object, rest, room, switch, text, whole, word
-from kiroproxy.web.admin.changes import note, note_credential
+from kiroproxy.web.admin.changes import difference, note, note_all
 from kiroproxy.web.admin.credentials import registry_of
 from kiroproxy.web.admin.lines import LINES, told
 from kiroproxy.web.admin.targets import check_sent
@@ -148,19 +148,26 @@ def run_import() -> Any:
         registry.adopt_groups(one for source in found for one in source.groups)
         for name in groups:
             note("group.create", f"group {name}", None, {"name": name, "from": "import"})
+    verify = given.get("verify", True)
     intake = Intake(
         parts.pool,
         registry,
-        verify=given.get("verify", True),
+        verify=verify,
         probe=parts.balances.fetch,
     )
 
     def results() -> Iterator[dict[str, Any]]:
         yield from (build_row(one) for one in rows if one.status != "new")
-        for row in intake.run([one for one in rows if one.status == "new"]):
-            if row.status == "added":
-                note_credential("credential.import", None, row.credential)
-            yield build_row(row)
+        running = intake.run([one for one in rows if one.status == "new"])
+        for ended in ([row] for row in running) if verify else [list(running)]:
+            note_all(
+                [
+                    difference("credential.import", None, row.credential)
+                    for row in ended
+                    if row.status == "added"
+                ]
+            )
+            yield from (build_row(row) for row in ended)
 
     def summary(ended: list[dict[str, Any]]) -> dict[str, Any]:
         counts = {
