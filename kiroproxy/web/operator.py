@@ -10,14 +10,17 @@ comes, and locks nobody out who knows the new one.
 import hashlib
 import hmac
 import ipaddress
+import logging
 from collections.abc import Sequence
 
 from flask import request
 
 from kiroproxy.errors import LimitExceeded, NotAuthenticated, NotFound
-from kiroproxy.web.address import client_address
+from kiroproxy.web.address import believed_address, client_address
 from kiroproxy.web.auth import is_among, presented_keys
 from kiroproxy.web.services import Services, services
+
+log = logging.getLogger(__name__)
 
 WRONG_KEYS = 5
 """A minute, from one address."""
@@ -44,13 +47,13 @@ def admit_operator(message: str = MESSAGE) -> Services:
     guesses = f"guessed admin keys of {place}"
     tried, wait_s = parts.runtime.recent(guesses)
     if tried >= WRONG_KEYS:
-        raise _too_many(wait_s)
+        raise _too_many(parts, place, wait_s)
     if is_among(parts.config.admin_api_key, shown):
         return parts
     _count_guesses(parts, guesses, shown)
     passage = parts.runtime.attempt(f"wrong admin keys of {place}", WRONG_KEYS)
     if passage is not None and passage.refused:
-        raise _too_many(passage.room_s)
+        raise _too_many(parts, place, passage.room_s)
     raise NotAuthenticated(message)
 
 
@@ -85,7 +88,17 @@ def neighbourhood(address: str) -> str:
     return address if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
-def _too_many(wait_s: float) -> LimitExceeded:
+def _too_many(parts: Services, place: str, wait_s: float) -> LimitExceeded:
+    """Refuse, and tell the log once a minute: it may be an attack, or a forgotten setting."""
+    if parts.runtime.claim(f"told of wrong admin keys of {place}", 60.0):
+        unseen = "x-forwarded-for" in request.headers and place == _peer()
+        hint = ": a proxy that trustedProxies does not name, so its clients count as one"
+        log.warning("too many wrong admin keys from %s%s", place, hint if unseen else "")
     return LimitExceeded(
         "Too many wrong admin keys from this address; wait a minute.", retry_after_s=wait_s
     )
+
+
+def _peer() -> str:
+    """Who has opened the connection, as a neighbourhood."""
+    return neighbourhood(believed_address(request.environ.get("REMOTE_ADDR", ""), "", ()))

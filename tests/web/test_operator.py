@@ -146,3 +146,15 @@ def test_not_every_part_of_an_endless_header_is_tried(place: Place) -> None:
 )
 def test_q17_a_key_that_is_sent_twice(place: Place, headers: dict[str, str]) -> None:
     assert place.client.get(PATH, headers=headers).status_code == 200
+
+
+def test_the_log_tells_of_a_proxy_that_nobody_believes(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind it, all clients share one address, and any of them can lock the operator out."""
+    for n in range(WRONG_KEYS + 4):
+        status(place, f"guess {n}", **{"x-forwarded-for": "203.0.113.9"})
+    told = [line for line in caplog.messages if "wrong admin keys" in line]
+    assert len(told) == 1
+    assert "trustedProxies" in told[0]
+    assert "guess" not in told[0]
