@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ CLI_FIELDS: Final[Mapping[str, str]] = {
     "client_id": "clientId",
     "client_secret": "clientSecret",
 }
+CLI_READ_S: Final = 2.0
 CLI_WARNING: Final = (
     "kiro-cli renews this token, too, and one of the two will lose it: use it in one place, or log "
     "in separately"
@@ -218,6 +220,8 @@ def _read_cli(path: Path, name: str) -> Found:
         with contextlib.closing(
             sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
         ) as db:
+            until = time.monotonic() + CLI_READ_S  # a table may be a view that never ends
+            db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
             values = dict(db.execute("SELECT key, value FROM auth_kv").fetchall())
             profile = _cli_profile(db)
     except sqlite3.Error as error:

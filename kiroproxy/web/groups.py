@@ -318,6 +318,8 @@ def refresh_tokens() -> Response:
     group, limit = body.get("group"), body.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise InvalidRequest("limit: must be a whole number of at least 1", param="limit")
+    if group is not None and not isinstance(group, str):
+        raise InvalidRequest("group: must be a text", param="group")
     now = datetime.now(UTC)
     wanted = [
         one

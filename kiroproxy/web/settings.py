@@ -72,7 +72,8 @@ def change() -> Response:
     group = registry.group(DEFAULT_GROUP).group
     rates = parse_settings({name: body[name] for name in OF_GROUP if name in body}, group.settings)
     before = in_thread(lambda: _current(parts))
-    notes = in_thread(lambda: _write(running, body))
+    with config_file.alone(running.state_dir):
+        notes = in_thread(lambda: _write(running, body))
     if rates != group.settings:
         registry.change_group(replace(group, settings=rates))
     after = in_thread(lambda: _current(parts))

@@ -1,19 +1,16 @@
 """`/api/admin/settings` and `/config/load-balancing` (S140): config.json, one setting at a time."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
-import filelock
 import marshmallow as ma
 
 from kiroproxy import config_file
 from kiroproxy.config import SETTINGS, Config, Setting, load_config, mask, shown
 from kiroproxy.config_file import Edit
 from kiroproxy.credentials.policy import Mode
-from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, StoreLocked
+from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
 from kiroproxy.web.admin.api import rest, room, word
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.admin.targets import MASKED, check_host, check_proxy_url, check_same_host
@@ -21,7 +18,6 @@ from kiroproxy.web.services import Services, services
 
 blueprint = room("settings", "What the server was told, and what it is told next.")
 ONE = "/settings/<key>"
-LOCK_S = 5.0
 MODES = ("priority", "balanced", "sequential")
 TOKENS_GO_THERE = "it decides where tokens go: change it on the machine"
 FILES_LIE_THERE = "it names places on the machine: change it there"
@@ -257,7 +253,7 @@ def _edit(row: Setting, value: Any) -> Edit:
         ConfigError: the file cannot be read or written.
     """
     parts = services()
-    with _alone(parts.config.state_dir / "config.lock"):
+    with config_file.alone(parts.config.state_dir):
         try:
             return config_file.change(row.key, value, paths_of(parts))
         except ConfigError as error:
@@ -265,13 +261,3 @@ def _edit(row: Setting, value: Any) -> Edit:
                 raise
             text = f"The server would not start with that: {error}"
             raise InvalidRequest(text, param="value") from None
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one worker at a time read, change and write the file."""
-    try:
-        with filelock.FileLock(path, timeout=LOCK_S):
-            yield
-    except filelock.Timeout:
-        raise StoreLocked("Somebody else is changing the configuration; try again.") from None
