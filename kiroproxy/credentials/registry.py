@@ -366,7 +366,11 @@ class Registry:
         """
         check_name(old)
         self._check_ours(old)
-        name = check_name(new)
+        try:
+            name = check_name(new)
+        except InvalidRequest as error:
+            error.param = "new_name"
+            raise
         info = self.group(old)
         if any(other.group.name == name for other in self.groups()):
             raise InvalidRequest(f"name: there is a group {name} already", param="new_name")

@@ -104,11 +104,12 @@ def show_group(name: str) -> dict[str, Any]:
 
 @rest(blueprint, "PATCH", ONE, body=GroupChange, answer=GroupRow)
 def edit_group(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """Change a group; what is not named stays."""
+    """Change a group; what is not named stays, within settings and budgets, too."""
     parts = services()
     registry = registry_of(parts)
     before, old = registry.group(name).group, _shown(name)
-    budgets = parse_budgets("budgets", body.get("budgets"))
+    wanted = body.get("budgets")
+    budgets = parse_budgets("budgets", old["budgets"] | wanted if wanted else wanted)
     settings = parse_settings(body.get("settings"), before.settings)
     shown = body.get("display_name", before.display_name).strip() or name
     registry.change_group(Group(name, shown, settings))

@@ -107,10 +107,10 @@ def show_key(key_id: str) -> dict[str, Any]:
 
 @rest(blueprint, "PATCH", ONE, body=KeyChange, answer=KeyRow)
 def edit_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
-    """Change what a key may do; what is not named stays."""
+    """Change what a key may do; what is not named stays, within limits and budgets, too."""
     parts = services()
     before = parts.ledger.book.get(key_id)
-    after = parts.ledger.book.change(before.id, parse_settings(body))
+    after = parts.ledger.book.patch(before.id, body)
     old, new = _facts(before), _facts(after)
     changed = [name for name in new if old[name] != new[name]]
     note(

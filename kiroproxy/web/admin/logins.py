@@ -5,7 +5,7 @@ from typing import Any
 import marshmallow as ma
 import segno
 
-from kiroproxy.errors import LoginFailed
+from kiroproxy.errors import InvalidRequest, LoginFailed
 from kiroproxy.upstream.oauth import PROVIDERS, REDIRECT_PORTS
 from kiroproxy.upstream.sign_in import SignIn, Wish
 from kiroproxy.web.admin.api import count, rest, room, text, whole, word
@@ -64,7 +64,12 @@ def start_login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a sign-in: the answer says what to open."""
     names = {"startUrl": "start_url"}
     given = {names.get(key, key): value for key, value in body.items() if value is not None}
-    sign_in = services().sign_ins.start(Wish(**given))
+    try:
+        sign_in = services().sign_ins.start(Wish(**given))
+    except InvalidRequest as error:
+        theirs = {one: name for name, one in names.items()}
+        error.param = theirs.get(error.param or "", error.param)
+        raise
     note("login.start", f"login {sign_in.id}", after={"method": sign_in.method})
     return _shown(sign_in)
 

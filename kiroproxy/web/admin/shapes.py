@@ -36,6 +36,8 @@ class Given(ma.fields.Nested):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if not isinstance(value, dict):
             raise ma.ValidationError("must be an object")
+        for name in set(value) - set(self.schema.fields):
+            raise ma.ValidationError({str(name): ["there is no such setting"]})
         return value
 
 
