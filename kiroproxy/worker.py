@@ -11,9 +11,10 @@ from types import TracebackType
 from typing import Any
 
 import gevent
+from gunicorn.http import wsgi
 from gunicorn.workers.ggevent import GeventWorker
 
-from kiroproxy.web.draining import Answers
+from kiroproxy.web.draining import Answers, LastPiece
 
 IDLE_S = 2.0
 """So long a connection without a request may stay: a client that uses it again meanwhile is told
@@ -53,6 +54,70 @@ class _Between(gevent.Timeout):  # type: ignore[misc]
         """As if the time were over; to be called by the event loop."""
         if self in self._waiting:
             self._greenlet.throw(self)
+
+
+class _Pieces:
+    """Takes what is sent, for a moment."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def sendall(self, data: bytes) -> None:
+        self._pieces.append(data)
+
+    def joined(self) -> bytes:
+        return b"".join(self._pieces)
+
+
+class Response(wsgi.Response):  # type: ignore[misc]
+    """Sends an answer's head along with the beginning of its body, and the end with the last piece.
+
+    Each is a system call and a packet less, 20 µs.
+    """
+
+    headers_sent: bool
+    sock: Any
+    _client: Any = None
+    """The client's socket while something is held back."""
+
+    def write(self, data: bytes) -> None:
+        """Put a piece of the body on the wire; the last one when the answer is closed."""
+        last = type(data) is LastPiece
+        if self.headers_sent and not last:
+            super().write(data)
+            return
+        begun = self.headers_sent
+        self._hold()
+        try:
+            super().write(data)
+        except BaseException:
+            self.headers_sent = begun  # nothing has left: it may still become a 500
+            self._let_go()
+            raise
+        if not last:
+            held = self._let_go()
+            self.sock.sendall(held)
+
+    def close(self) -> None:
+        """End the body."""
+        self._hold()
+        super().close()
+        if data := self._let_go():
+            self.sock.sendall(data)
+
+    def _hold(self) -> None:
+        if self._client is None:
+            self._client, self.sock = self.sock, _Pieces()
+
+    def _let_go(self) -> bytes:
+        pieces, self.sock = self.sock, self._client
+        self._client = None
+        held: bytes = pieces.joined()
+        return held
+
+
+wsgi.Response = Response
+"""gunicorn asks for it by this name and has no setting."""
 
 
 class Worker(GeventWorker):  # type: ignore[misc]

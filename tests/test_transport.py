@@ -1,6 +1,8 @@
 """HTTP to the outside, on real sockets: what the server does, it does byte by byte."""
 
 import gzip
+import http.client
+import io
 import socket
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 import requests
 import urllib3.exceptions
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import BadChunk
@@ -23,6 +27,7 @@ from kiroproxy.transport import (
     Route,
     Transport,
     _reason,
+    _Response,
     _Sender,
     bypasses,
     ca_bundle,
@@ -175,6 +180,86 @@ def test_a_head_that_swallows_the_body(transport: Transport, end: bytes) -> None
         with pytest.raises(Unreachable, match="answer is damaged"):
             send(transport, wire.url)
         assert wire.wait_until_ended(0)
+
+
+class Bytes:
+    """What http.client takes for a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """All of it."""
+        return io.BufferedReader(io.BytesIO(self._data))  # type: ignore[arg-type]
+
+
+NAMES = ["Content-Length", "Transfer-Encoding", "Connection", "X-One", "x-one", "Content-Type"]
+VALUES = [
+    "",
+    "0",
+    "17",
+    "chunked",
+    "Chunked",
+    "gzip",
+    "close",
+    "keep-alive",
+    "text/plain; a=b",
+    "é",
+]
+FIELD = st.builds(
+    lambda name, gap, value, end: f"{name}:{gap}{value}{end}\r\n".encode("iso-8859-1"),
+    st.sampled_from(NAMES),
+    st.sampled_from(["", " ", "\t "]),
+    st.sampled_from(VALUES),
+    st.sampled_from(["", " "]),
+)
+
+
+@given(
+    st.sampled_from([b"HTTP/1.1 200 OK", b"HTTP/1.0 200 OK", b"HTTP/1.1 204 ", b"HTTP/1.1 502 No"]),
+    st.lists(FIELD | st.sampled_from([b"X-Folded: a\r\n b\r\n", b"X-Bare: a\n"]), max_size=6),
+    st.sampled_from(["POST", "HEAD"]),
+)
+def test_heads_are_read_as_http_client_does(line: bytes, fields: list[bytes], method: str) -> None:
+    data = line + b"\r\n" + b"".join(fields) + b"\r\nbody"
+
+    def read(kind: type[http.client.HTTPResponse], data: bytes) -> list[Any]:
+        response = kind(Bytes(data), method=method)  # type: ignore[arg-type]
+        response.begin()
+        facts = [response.status, response.reason, response.version, response.length]
+        facts += [response.will_close, bool(response.chunked), response.headers.get_payload()]
+        if b"Folded" not in data:
+            return [*facts, [(one, text.strip()) for one, text in response.headers.items()]]
+        return facts
+
+    # which takes blanks behind a value for a part of it: `chunked ` is no coding to it
+    assert read(_Response, data) == read(http.client.HTTPResponse, data.replace(b" \r\n", b"\r\n"))
+
+
+@pytest.mark.parametrize("early", ["100 Continue", "102 Processing", "103 Early Hints"])
+def test_an_answer_may_be_announced(transport: Transport, early: str) -> None:
+    with Wire([[f"HTTP/1.1 {early}\r\nX-A: b\r\n\r\n".encode() + OK]]) as wire:
+        exchange = send(transport, wire.url)
+        assert exchange.status == 200
+        assert closed(exchange) == b"ok"
+
+
+@pytest.mark.parametrize("cut", [1, 3, 20])
+def test_a_head_that_breaks_off_is_no_answer(transport: Transport, cut: int) -> None:
+    with (
+        Wire([[CHUNKED[:-cut], "close"]]) as wire,
+        pytest.raises(Unreachable, match="did not answer in HTTP"),
+    ):
+        send(transport, wire.url)
+
+
+@pytest.mark.parametrize("head", [b"X-A: " + b"a" * 70_000, b"X-A: b\r\n" * 101])
+def test_endless_heads_are_no_answer(transport: Transport, head: bytes) -> None:
+    with (
+        Wire([[b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n"]]) as wire,
+        pytest.raises(Unreachable, match="did not answer in HTTP"),
+    ):
+        send(transport, wire.url)
 
 
 def test_reset_inside_the_body(transport: Transport) -> None:

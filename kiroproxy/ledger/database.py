@@ -127,6 +127,7 @@ class Database:
     def _attempt(self, work: Work[T], writing: bool) -> T:
         from sqlalchemy.exc import DBAPIError
 
+        tried = _identity(self.path) if self.path is not None else None
         try:
             engine = self._opened()
             with engine.connect() as connection:
@@ -134,12 +135,15 @@ class Database:
                 with connection.begin():
                     return work(connection)
         except DBAPIError as error:
-            raise self._translated(error.orig) from error
+            raise self._translated(error.orig, tried) from error
         except (sqlite3.Error, OSError) as error:
-            raise self._translated(error) from error
+            raise self._translated(error, tried) from error
 
-    def _translated(self, error: BaseException | None) -> DatabaseError:
-        """The same in our words; a file that is damaged or gone is replaced at the next attempt."""
+    def _translated(self, error: BaseException | None, tried: Identity | None) -> DatabaseError:
+        """The same in our words; a file that is damaged or gone is replaced at the next attempt.
+
+        `tried` is the file at the beginning of the attempt.
+        """
         code = (getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF
         reason = REASONS.get(code, "unusable")
         if getattr(error, "sqlstate", "") in TRANSIENT_STATES:
@@ -150,7 +154,7 @@ class Database:
             reason = "busy"
         if self.path is not None and code in RUINED:
             with self._opening:
-                self._set_aside()
+                self._set_aside(tried)
         elif self.path is not None and _is_lost(self.path, self._identity):
             reason = "gone"
             self._engine = None
@@ -213,13 +217,13 @@ class Database:
         schemas.bring_forward(engine, schema, found)
         return found == 0
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, damaged: Identity | None) -> None:
         """Move the damaged file away, unless another process has done so already."""
         assert self.path is not None  # noqa: S101 - the caller looked
         self._engine = None
         with self._lock(self.path, 5):
             now = _identity(self.path)
-            if now is None or self._identity not in (None, now):
+            if now is None or damaged not in (None, now):
                 return
             if time.monotonic() < self._next_aside_at:
                 return  # a disk that ruins every new file shall not be filled with them

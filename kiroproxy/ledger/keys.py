@@ -1,7 +1,8 @@
 """Client keys: who may use us, asked of a copy in memory.
 
 A key is 256 random bits, shown once and stored as its SHA-256. Each process keeps all of them: a
-thread looks every half second whether a mark in the database has moved, and reads them anew if so.
+thread looks every half second whether the database's file was written and a mark in it has moved,
+and reads them anew if so.
 A request's check takes microseconds and touches nothing else. While the database is ill the last
 copy serves; it also lies in a file beside the database (hashes only), for starts and for the day
 on which the database has to be begun anew.
@@ -44,6 +45,10 @@ LENGTH: Final = 43
 """Of 256 bits in base 62."""
 LOOK_EVERY_S: Final = 0.5
 """So often the mark is looked at: a copy is never older than a second."""
+LOOK_ANYWAY_S: Final = 5.0
+"""So often also if the file seems untouched."""
+SETTLED_NS: Final = 100_000_000
+"""A file's time moves in steps of milliseconds: one so young may hide another change."""
 USED_EVERY_S: Final = 10.0
 FIRST_LOOK_S: Final = 3.0
 """So long a request waits for the first copy, when the process has just begun."""
@@ -204,6 +209,9 @@ class KeyRing:
         self._snapshot: Snapshot | None = None
         self._trouble = ""
         self._failures = 0
+        self._seen: Stamp | None = None
+        """The file as it was before the last look that went well, if that says anything."""
+        self._look_at = 0.0
         self._used: dict[str, float] = {}
         self._wrote_used_at = time.monotonic()
         self._looked = threading.Event()
@@ -266,13 +274,22 @@ class KeyRing:
 
     def _keep_looking(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self.look()
+            if self._is_due():
+                self.look()
             if time.monotonic() - self._wrote_used_at >= USED_EVERY_S:
                 self._write_used()
             stop.wait(LOOK_EVERY_S)
 
+    def _is_due(self) -> bool:
+        """Whether there may be something new: to open the database costs more than all else."""
+        if self._seen is None or time.monotonic() >= self._look_at:
+            return True
+        return in_thread(lambda: stamp_of(self._database.path)) != self._seen
+
     def look(self) -> None:
         """Read the keys if they have changed."""
+        self._seen, seen = None, in_thread(lambda: stamp_of(self._database.path))
+        self._look_at = time.monotonic() + LOOK_ANYWAY_S
         known = self._snapshot.mark if self._snapshot is not None else None
         try:
             fresh = self._read(known)
@@ -290,6 +307,7 @@ class KeyRing:
         else:
             self._trouble = ""
             self._failures = 0
+            self._seen = seen
             if fresh is not None:
                 self._snapshot = fresh
                 in_thread(lambda: save_copy(self._copy, fresh))
@@ -331,6 +349,26 @@ class KeyRing:
 
             key_rows.restore(connection, kept)
             log.warning("%d client keys were restored", len(kept.keys))
+
+
+Stamp = tuple[tuple[int, int, int], ...]
+
+
+def stamp_of(path: Path | None) -> Stamp | None:
+    """What changes when a SQLite file is written; None if that cannot be told, or not yet."""
+    if path is None:
+        return None
+    found = []
+    for one in (path, Path(f"{path}-wal")):
+        try:
+            status = one.stat()
+        except OSError:
+            found.append((0, 0, 0))
+            continue
+        if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
+            return None
+        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 # ---- the file beside the database ----------------------------------------------------------

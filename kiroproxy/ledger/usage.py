@@ -1,9 +1,10 @@
 """The usage ledger: one row per request, remembered at once and written later.
 
-`record` appends to a list. A thread writes what has gathered every second; what the database does
-not take goes to the spool and is written when it does. Rows have ids of their own, so that writing
-one twice counts once. After a kill -9, what is missing is at most what the last two or three
-seconds brought. No prompt or answer is ever part of a row.
+`record` appends to a list. A thread writes what has gathered every other second, the first one
+after a pause at once; what the database does not take goes to the spool and is written when it
+does. Rows have ids of their own, so that writing one twice counts once. After a kill -9, what is
+missing is at most what the last three or four seconds brought. No prompt or answer is ever part of
+a row.
 """
 
 import logging
@@ -25,7 +26,10 @@ from kiroproxy.ledger.threads import in_thread
 
 log = logging.getLogger(__name__)
 
-FLUSH_S: Final = 1.0
+FLUSH_S: Final = 2.0
+"""A transaction costs as much as a hundred rows: it should not come for each of them."""
+TICKS: Final = 8
+"""So many times in `FLUSH_S` the thread looks for a row that came after a pause."""
 PATIENCE_S: Final = 1.0
 """So long a batch waits for a busy database; together with `FLUSH_S` well below 5 s."""
 REST_S: Final = 5.0
@@ -170,7 +174,12 @@ class UsageLedger:
         return found
 
     def _keep_writing(self, stop: threading.Event) -> None:
-        while not stop.wait(self._flush_s):
+        wrote_at = ran_at = -self._flush_s
+        while not stop.wait(self._flush_s / TICKS):
+            now = time.monotonic()
+            if now - (wrote_at if self._waiting else ran_at) < self._flush_s:
+                continue
+            wrote_at, ran_at = now if self._waiting else wrote_at, now
             try:
                 self.flush()
                 self._catch_up()

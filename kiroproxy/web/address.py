@@ -27,6 +27,7 @@ def client_address(request: Request, config: Config) -> str:
     return believed_address(peer, forwarded, config.trusted_proxies)
 
 
+@functools.lru_cache(maxsize=1024)
 def believed_address(peer: str, forwarded: str, trusted: tuple[str, ...]) -> str:
     """The first address from the right that is no trusted proxy's; else the last one known.
 

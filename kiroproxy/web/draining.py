@@ -12,6 +12,10 @@ from typing import Any
 import gevent
 
 
+class LastPiece(bytes):
+    """The end of a streamed answer: our worker sends it along with the mark behind the body."""
+
+
 class TimeIsUp(gevent.GreenletExit):  # type: ignore[misc]
     """Raised inside a handler that waits for Kiro; no handler of plain errors may swallow it."""
 

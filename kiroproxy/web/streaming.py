@@ -9,7 +9,7 @@ from kiroproxy.conversation import Failed, ReplyEvent, Stop
 from kiroproxy.errors import ServerStopping
 from kiroproxy.web.account import CLIENT_GONE, GONE_STATUS, Account
 from kiroproxy.web.disconnect import ClientGone, DisconnectWatcher
-from kiroproxy.web.draining import TimeIsUp, Work
+from kiroproxy.web.draining import LastPiece, TimeIsUp, Work
 from kiroproxy.web.replies import ReplySource
 
 SSE_HEADERS = {
@@ -62,8 +62,9 @@ class SseBody:
             if batch is None:
                 return self._writer.ping()
             self._account.first_event()
-            self._last = batch[-1]
-            return self._writer.feed(batch)
+            self._last = last = batch[-1]
+            data = self._writer.feed(batch)
+            return LastPiece(data) if type(last) is Stop or type(last) is Failed else data
         except StopIteration:
             raise
         except TimeIsUp:
@@ -77,7 +78,7 @@ class SseBody:
         if type(self._last) in (Stop, Failed):  # it had come to its end by itself
             raise StopIteration
         self._last = Failed(ServerStopping())
-        return self._writer.feed([self._last])
+        return LastPiece(self._writer.feed([self._last]))
 
     def close(self) -> None:
         """Close upstream, give the credential back, say how it ended."""

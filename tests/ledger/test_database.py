@@ -174,6 +174,17 @@ def test_a_corrupt_file_is_kept_aside(path: Path, known: bool) -> None:
     assert str(aside) in database.problems()[0]
 
 
+def test_damage_that_came_with_another_file_is_kept_aside(path: Path) -> None:
+    database = Database(path)
+    database.write(move)
+    garbage = path.with_name("garbage")
+    garbage.write_bytes(b"no database" * 1000)  # while the old file is there: it has another inode
+    garbage.replace(path)
+    database.write(move)
+    assert database.read(value) == 1
+    assert len(list(path.parent.glob("*.corrupt-*"))) == 1
+
+
 def test_damage_inside_is_noticed_too(path: Path) -> None:
     database = Database(path)
     database.write(move)

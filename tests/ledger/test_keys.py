@@ -19,6 +19,7 @@ from kiroproxy.ledger.budgets import Budgets
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.key_book import KeyBook
 from kiroproxy.ledger.keys import (
+    LOOK_EVERY_S,
     ClientKey,
     KeyLimits,
     KeyRing,
@@ -214,6 +215,23 @@ def test_the_last_copy_serves_while_the_database_is_locked(path: Path) -> None:
     assert "locked" in ring.problems()[0]
     blocker.execute("ROLLBACK")
     blocker.close()
+    ring.close()
+
+
+def test_the_database_is_left_alone_while_nobody_writes_it(path: Path) -> None:
+    database = Database(path)
+    made = KeyBook(database).create({})
+    reads: list[int] = []
+    ring = KeyRing(database)
+    read = database.read
+    database.read = lambda *a, **k: reads.append(1) or read(*a, **k)  # type: ignore[method-assign]
+    assert ring.find(made.secret)
+    time.sleep(3 * LOOK_EVERY_S)  # its time must be old enough to be trusted
+    before = len(reads)
+    time.sleep(3 * LOOK_EVERY_S)
+    assert len(reads) == before
+    later = KeyBook(Database(path)).create({})
+    eventually(lambda: ring.find(later.secret) is not None)
     ring.close()
 
 
