@@ -251,6 +251,16 @@ def text(limit: int = 10_000, **facts: Any) -> ma.fields.String:
     return ma.fields.String(validate=ma.validate.Length(max=limit), **facts)
 
 
+def line(limit: int, **facts: Any) -> ma.fields.String:
+    """A text of one line, which terminals show as it is: no control characters."""
+    return ma.fields.String(validate=[ma.validate.Length(max=limit), _is_printable], **facts)
+
+
+def _is_printable(value: str) -> None:
+    if not value.isprintable():
+        raise ma.ValidationError("must have no line breaks and no control characters")
+
+
 def word(*words: str, **facts: Any) -> ma.fields.String:
     """One of some words."""
     return ma.fields.String(

@@ -14,7 +14,7 @@ from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, RefreshToken
 from kiroproxy.ledger.audit import build_entry
 from kiroproxy.ledger.usage_query import Asked, build_row
 from kiroproxy.web.admin import rows, shapes
-from kiroproxy.web.admin.api import Done, count, done, rest, room, switch, text, whole
+from kiroproxy.web.admin.api import Done, count, done, line, rest, room, switch, text, whole
 from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.admin.shapes import list_of
 from kiroproxy.web.admin.targets import check_proxy_url, check_same_host
@@ -50,9 +50,9 @@ class ListQuery(ma.Schema):
 class Editable(ma.Schema):
     """What can be said of a credential beside its tokens."""
 
-    label = text(200, allow_none=True)
-    name = text(200, allow_none=True)
-    email = text(320, allow_none=True)
+    label = line(200, allow_none=True)
+    name = line(200, allow_none=True)
+    email = line(320, allow_none=True)
     group = text(100, allow_none=True)
     priority = count(allow_none=True)
     region = text(64, allow_none=True)
@@ -75,7 +75,7 @@ class NewCredential(Editable):
     clientId = text(20_000, allow_none=True)
     clientSecret = text(20_000, allow_none=True)
     kiroApiKey = text(20_000, allow_none=True)
-    provider = text(64, allow_none=True)
+    provider = line(64, allow_none=True)
 
 
 class Added(Done):

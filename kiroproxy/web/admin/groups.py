@@ -10,7 +10,7 @@ from kiroproxy.credentials.registry import GroupInfo
 from kiroproxy.ledger.budgets import Budgets, Standing
 from kiroproxy.ledger.key_book import parse_budgets
 from kiroproxy.web.admin import rows
-from kiroproxy.web.admin.api import Done, done, rest, room, text
+from kiroproxy.web.admin.api import Done, done, line, rest, room, text
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.admin.credentials import registry_of
 from kiroproxy.web.admin.shapes import BudgetFacts, GroupSettings, given, told
@@ -54,7 +54,7 @@ class GroupList(ma.Schema):
 class GroupChange(ma.Schema):
     """What a group is called to people, and what it may do."""
 
-    display_name = text(200)
+    display_name = line(200)
     settings = given(GroupSettings)
     budgets = given(BudgetFacts)
 

@@ -8,7 +8,7 @@ import segno
 from kiroproxy.errors import InvalidRequest, LoginFailed
 from kiroproxy.upstream.oauth import PROVIDERS, REDIRECT_PORTS
 from kiroproxy.upstream.sign_in import SignIn, Wish
-from kiroproxy.web.admin.api import count, rest, room, text, whole, word
+from kiroproxy.web.admin.api import count, line, rest, room, text, whole, word
 from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.services import services
 
@@ -26,7 +26,7 @@ class NewLogin(ma.Schema):
     relogin = whole(validate=ma.validate.Range(1, 2**53))
     group = text(100)
     priority = count(allow_none=True)
-    label = text(200)
+    label = line(200)
     port = ma.fields.Integer(strict=True, validate=ma.validate.OneOf(REDIRECT_PORTS))
 
 

@@ -75,6 +75,9 @@ def check_sent(one: Credential) -> Credential:
         words = f"maxConcurrent: must be at most {PLACES_LIMIT}"
         raise InvalidRequest(words, param="maxConcurrent")
     proxy = check_proxy_url(one.proxy_url) if one.proxy_url is not None else None
+    for name in ("label", "name", "email", "provider"):
+        if not (getattr(one, name) or "").isprintable():
+            raise InvalidRequest(f"{name}: must have no control characters", param=name)
     reason = one.disabled_reason if one.disabled_reason in REASONS else None
     return replace(one, linked_to=None, proxy_url=proxy, disabled_reason=reason)
 

@@ -106,6 +106,8 @@ def test_a_file_that_was_sent_reaches_for_nothing_here() -> None:
         Credential(max_concurrent=10**18),
         Credential(proxy_url="http://169.254.169.254"),
         Credential(proxy_url="file:///etc/passwd"),
+        Credential(label="a\x1b[31m"),
+        Credential(email="a\0@example.org"),
     ],
 )
 def test_a_file_that_was_sent_has_limits(one: Credential) -> None:
