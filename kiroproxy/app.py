@@ -19,6 +19,7 @@ from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.kiro.models import ModelSettings
 from kiroproxy.kiro.request import RequestSettings
 from kiroproxy.ledger.parts import build_ledger
+from kiroproxy.ledger.threads import in_thread
 from kiroproxy.ledger.usage import Retention
 from kiroproxy.observability import configure_logging
 from kiroproxy.relay import Timing
@@ -100,7 +101,7 @@ def build_services(config: Config) -> Services:
 
     voice = Voice(transport, _identity(config), route_of, machine_id_of)
     accounts = AccountClient(voice)
-    book = GroupBook(config.database_path, lambda: store.snapshot().groups)
+    book = GroupBook(config.database_path, lambda: store.snapshot().groups, in_thread)
     runtime = Runtime(config.state_dir / "runtime.db")
     pool = Pool(
         store,

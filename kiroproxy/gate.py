@@ -109,6 +109,18 @@ def enter(db: sqlite3.Connection, gate: Gate, now: float, pid: int, started: str
     return Passage("", slot, requests + 1, streams + 1, amounts, room_s, full_s)
 
 
+def look(db: sqlite3.Connection, gate: Gate, now: float) -> Passage:
+    """What the limits stand at; nothing is admitted, and nothing counted."""
+    requests, room_s, full_s = _window(db, gate, now)
+    streams = 0
+    if gate.concurrent:
+        query = "SELECT count(*) FROM key_slots WHERE key_id = ?"
+        streams = db.execute(query, (gate.key_id,)).fetchone()[0]
+    amounts = read_counters(db, (*gate.ceilings, *gate.watched))
+    room_s = room_s if requests >= gate.per_minute else 0.0
+    return Passage("", 0, requests, streams, amounts, room_s, max(full_s, 0.0))
+
+
 def _window(db: sqlite3.Connection, gate: Gate, now: float) -> tuple[int, float, float]:
     """Requests of the last minute, and when the first and the last of them leave it.
 

@@ -225,6 +225,8 @@ class Runtime(SharedDatabase):
         """Leases given back that are not yet deleted."""
         self._owed_slots: dict[int, None] = {}
         self._owed_counts: dict[Counter, int] = {}
+        self._unhurried_counts: dict[Counter, int] = {}
+        """Go with the traces, five times a second at most: five rows a request add up."""
         self._started = start_time(self._pid)
 
     @staticmethod
@@ -337,6 +339,10 @@ class Runtime(SharedDatabase):
         """Pass a key's gate without taking a credential; None if the database does not say."""
         return self._transaction(lambda db: self._pass(db, gate), None)
 
+    def look_at(self, gate: Gate) -> Passage | None:
+        """What a key's limits stand at; None if the database does not say."""
+        return self._transaction(lambda db: gates.look(db, gate, self.now()), None)
+
     def recent(self, name: str) -> tuple[int, float]:
         """How often `attempt` was called for a name in this minute; seconds until one is over."""
         return self._transaction(lambda db: gates.recent(db, name, self.now()), (0, 0.0))
@@ -350,12 +356,23 @@ class Runtime(SharedDatabase):
 
         return self._transaction(work, None)
 
-    def leave(self, slot: int, counts: Mapping[Counter, int]) -> None:
-        """Free a key's place and count what was used, along with the next transaction."""
+    def leave(self, slot: int, counts: Mapping[Counter, int], *, hurried: bool = True) -> None:
+        """Free a key's place and count what was used, along with the next transaction.
+
+        Counts on which nothing depends are not hurried: they wait for `write_counts`.
+        """
         if slot:
             self._owed_slots[slot] = None
-        for counter, amount in counts.items():
-            self._owed_counts[counter] = self._owed_counts.get(counter, 0) + amount
+        _add(self._owed_counts if hurried else self._unhurried_counts, counts)
+
+    def write_counts(self) -> None:
+        """Write what has been counted so far."""
+        self._hurry()
+        self.settle()
+
+    def _hurry(self) -> None:
+        counts, self._unhurried_counts = self._unhurried_counts, {}
+        _add(self._owed_counts, counts)
 
     def settle(self) -> None:
         """Write what is owed yet; costs nothing if no more is."""
@@ -368,6 +385,7 @@ class Runtime(SharedDatabase):
 
     def counters(self, wanted: Iterable[Counter]) -> dict[Counter, int]:
         """What counters stand at."""
+        self._hurry()
         return self._transaction(lambda db: gates.read_counters(db, wanted), {})
 
     def begin_counting(self, now: float) -> tuple[float, bool]:
@@ -548,6 +566,7 @@ class Runtime(SharedDatabase):
             db.execute("DELETE FROM pins WHERE at < ?", (self.now() - PIN_LIFE_S,))
             return True
 
+        self._hurry()
         return self._transaction(work, False)
 
     def trace(self, trace_id: str) -> str | None:
@@ -579,8 +598,7 @@ class Runtime(SharedDatabase):
         try:
             result = super()._attempt(with_owed)
         except BaseException:
-            for counter, amount in counts.items():
-                self._owed_counts[counter] = self._owed_counts.get(counter, 0) + amount
+            _add(self._owed_counts, counts)
             raise
         for one in owed:
             self._owed.pop(one, None)
@@ -590,8 +608,14 @@ class Runtime(SharedDatabase):
 
     def _after_fork(self) -> None:
         super()._after_fork()
-        self._owed, self._owed_slots, self._owed_counts = {}, {}, {}
+        self._owed, self._owed_slots = {}, {}
+        self._owed_counts, self._unhurried_counts = {}, {}
         self._started = start_time(self._pid)
+
+
+def _add(into: dict[Counter, int], counts: Mapping[Counter, int]) -> None:
+    for counter, amount in counts.items():
+        into[counter] = into.get(counter, 0) + amount
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -44,6 +44,8 @@ METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 METRICS_DIRECTORY = "runtime-metrics"
 HOUSEKEEPING_S = 20.0
 """Well below the five minutes in which a token that ages must be renewed (S101)."""
+COUNTING_S = 2.0
+"""So old are the metrics of the ledger at most."""
 LEDGER_START_S = 1.0
 """After the worker's start: opening the database imports SQLAlchemy, and first come requests."""
 DRAIN_S = 40
@@ -387,15 +389,19 @@ def _keep_house(worker: Any) -> None:
     parts = getattr(worker.wsgi, "extensions", {}).get("kiroproxy")
     if parts is None:
         return
+    parts.groups.watch()
 
     def work() -> None:
         counted: Mapping[str, int] = {}
+        due = time.monotonic() + HOUSEKEEPING_S
         while True:
-            time.sleep(HOUSEKEEPING_S)
+            time.sleep(min(COUNTING_S, HOUSEKEEPING_S))
             try:
-                parts.pool.housekeep()
-                parts.ledger.housekeep()
                 counted = count_rows(parts.ledger, counted)
+                if time.monotonic() >= due:
+                    due = time.monotonic() + HOUSEKEEPING_S
+                    parts.pool.housekeep()
+                    parts.ledger.housekeep()
             except Exception:
                 worker.log.exception("housekeeping failed")
 

@@ -23,7 +23,12 @@ BUSY_PAUSE_S: Final = 0.0005
 REOPEN_S: Final = 1.0
 """So long a database that broke is left alone."""
 
+SETTLED_NS: Final = 100_000_000
+"""A file's time moves in steps of milliseconds: one so young may hide another change."""
+
 T = TypeVar("T")
+Stamp = tuple[tuple[int, int, int], ...]
+"""Inode, size and time of a database's file, and of its log."""
 Work = Callable[[sqlite3.Connection], T]
 
 
@@ -43,6 +48,23 @@ def is_busy(error: Exception) -> bool:
     """Whether another connection holds the lock: worth another try."""
     code = getattr(error, "sqlite_errorcode", 0) or 0
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def stamp_of(path: Path | None) -> Stamp | None:
+    """What changes when a SQLite file is written; None if that cannot be told, or not yet."""
+    if path is None:
+        return None
+    found = []
+    for one in (path, Path(f"{path}-wal")):
+        try:
+            status = one.stat()
+        except OSError:
+            found.append((0, 0, 0))
+            continue
+        if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
+            return None
+        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 class SharedDatabase:
@@ -79,24 +101,28 @@ class SharedDatabase:
         if self._pid != os.getpid():
             self._after_fork()
         began = time.monotonic()
-        patience = HURRIED_LIMIT_S if began < self._hurry_until else BUSY_LIMIT_S
-        while True:
-            try:
-                with self._lock:  # never held across a pause
+        # One of a process's requests asks at a time, the others stand in line behind it: if all
+        # asked, some would never be lucky, and pass as if nothing were limited.
+        with self._lock:
+            asked_at = time.monotonic()
+            patience = BUSY_LIMIT_S
+            if asked_at < self._hurry_until:
+                asked_at, patience = began, HURRIED_LIMIT_S  # the line has waited in vain, too
+            while True:
+                try:
                     return self._attempt(work)
-            except (sqlite3.Error, OSError) as error:
-                if not is_busy(error):
-                    self.faults += 1
-                    self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
-                    with self._lock:
+                except (sqlite3.Error, OSError) as error:
+                    if not is_busy(error):
+                        self.faults += 1
+                        self._reopen_at = max(self._reopen_at, time.monotonic() + REOPEN_S)
                         self._drop()
                         self._broke(error)
+                        return default
+                if (now := time.monotonic()) > asked_at + patience:
+                    self._hurry_until = now + HURRY_S
+                    self.faults += 1
                     return default
-            if (now := time.monotonic()) > began + patience:
-                self._hurry_until = now + HURRY_S
-                self.faults += 1
-                return default
-            time.sleep(BUSY_PAUSE_S)
+                time.sleep(BUSY_PAUSE_S)
 
     def _attempt(self, work: Work[T]) -> T:
         if self._connection is None:

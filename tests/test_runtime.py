@@ -492,6 +492,22 @@ def test_what_was_used_is_written_with_the_next_transaction(runtime: Runtime, pa
     other.close()
 
 
+def test_what_decides_nothing_is_written_with_the_traces(runtime: Runtime, path: Path) -> None:
+    other = Runtime(path)
+    runtime.leave(0, {DAY: 2}, hurried=False)
+    give_back(runtime, admitted(runtime))
+    runtime.leave(0, {DAY: 3}, hurried=False)
+    assert other.counters([DAY]) == {}
+    assert runtime.keep_traces({"req_1": "{}"})
+    assert other.counters([DAY]) == {DAY: 5}
+    runtime.leave(0, {DAY: 2}, hurried=False)
+    assert runtime.counters([DAY]) == {DAY: 7}, "a worker knows its own"
+    runtime.leave(0, {DAY: 2}, hurried=False)
+    runtime.write_counts()
+    assert other.counters([DAY]) == {DAY: 9}
+    other.close()
+
+
 def test_a_busy_database_forgets_nothing_that_was_used(path: Path) -> None:
     blocker = sqlite3.connect(path, isolation_level=None)
     runtime = Runtime(path)

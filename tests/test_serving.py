@@ -136,11 +136,14 @@ def test_housekeeping_goes_on_whatever_happens(monkeypatch: pytest.MonkeyPatch) 
         housekeep=lambda: None, start=lambda: None, problems=list, usage=SimpleNamespace()
     )
     ledger.usage.counts = Counts()
-    parts = SimpleNamespace(pool=pool, ledger=ledger)
+    watched: list[bool] = []
+    groups = SimpleNamespace(watch=lambda: watched.append(True))
+    parts = SimpleNamespace(pool=pool, ledger=ledger, groups=groups)
     app = SimpleNamespace(extensions={"kiroproxy": parts})
     worker = SimpleNamespace(wsgi=app, log=Log())
     serving._keep_house(worker)
     assert over.wait(5)
+    assert watched == [True]
     assert worker.log.lines == ["exception: housekeeping failed"]
     serving._keep_house(SimpleNamespace(wsgi=object(), log=Log()))  # another application: nothing
 

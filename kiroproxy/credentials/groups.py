@@ -8,20 +8,22 @@ import contextlib
 import json
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
-from kiroproxy.shared_db import is_busy
+from kiroproxy.shared_db import Stamp, is_busy, stamp_of
 
 T = TypeVar("T")
 
 SNAPSHOT_AGE_S: Final = 1.0
+LOOK_EVERY_S: Final = 0.5
 BUSY_LIMIT_S: Final = 2.0
 REACHABLE_AGE_S: Final = 5.0
 NAME_LIMIT: Final = 64
@@ -40,6 +42,8 @@ CREATE TABLE IF NOT EXISTS groups (
     settings TEXT NOT NULL
 )
 """
+
+KNOWN: Final = "SELECT 1 FROM sqlite_master WHERE name = 'groups'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,35 +138,85 @@ def parse_groups(raw: object) -> list[Group]:
     return found
 
 
+class InThread(Protocol):
+    """Does blocking work where no request waits for it."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """What it comes to, or raises."""
+
+
+def here_and_now(work: Callable[[], T]) -> T:
+    """Do it; good for processes that have nothing else to do."""
+    return work()
+
+
 class GroupBook:
     """The groups that were created. Its file is made when the first one is.
 
-    `given` are those that the credentials' store defines; what was changed here precedes.
+    `given` are those that the credentials' store defines; what was changed here precedes. A server
+    lets it `watch`: then requests find the groups in memory, and never wait for the file.
     """
 
-    def __init__(self, path: Path, given: Callable[[], Sequence[Group]] = tuple) -> None:
+    def __init__(
+        self,
+        path: Path,
+        given: Callable[[], Sequence[Group]] = tuple,
+        in_thread: InThread = here_and_now,
+    ) -> None:
         self.path = path
+        self.changes = 0
+        """Moves when `all` has become another."""
         self._given = given
+        self._in_thread = in_thread
         self._groups: dict[str, Group] = {}
         self._checked_at = -SNAPSHOT_AGE_S
+        self._read_at: Stamp | None = None
+        self._watcher = 0
         self._reachable = True
         self._tested_at = -REACHABLE_AGE_S
 
     def all(self) -> Mapping[str, Group]:
         """The groups by name, at most a second old; a broken file leaves the last good ones."""
-        now = time.monotonic()
-        if now - self._checked_at >= SNAPSHOT_AGE_S:
-            self._checked_at = now
-            if self.path.exists():
-                with contextlib.suppress(sqlite3.Error, ValueError, InvalidRequest):
-                    self._groups = self._do(_read, 0.0 if self._groups else BUSY_LIMIT_S)
-                self._checked_at = time.monotonic()  # however long that took
+        if self._watcher != os.getpid():
+            now = time.monotonic()
+            if now - self._checked_at >= SNAPSHOT_AGE_S:
+                self.refresh()
         given = self._given()
         return {one.name: one for one in given} | self._groups if given else self._groups
 
+    def refresh(self, *, if_written: bool = False) -> None:
+        """Read the groups now, or only if the file was written since they were read."""
+        self._checked_at = time.monotonic()
+        stamp = self._in_thread(lambda: stamp_of(self.path))
+        if if_written and stamp is not None and stamp == self._read_at:
+            return
+        self._read_at = None
+        if self.path.exists():
+            with contextlib.suppress(sqlite3.Error, ValueError, InvalidRequest):
+                found = self._do(_read, 0.0 if self._groups else BUSY_LIMIT_S)
+                self._read_at = stamp
+                if found != self._groups:
+                    self._groups = found
+                    self.changes += 1
+            self._checked_at = time.monotonic()  # however long that took
+
+    def watch(self) -> None:
+        """From now on, in this process, a thread looks twice a second for what others change."""
+        if self._watcher == os.getpid():
+            return
+        self.refresh()
+        self._watcher = os.getpid()
+
+        def work() -> None:
+            while True:
+                time.sleep(LOOK_EVERY_S)
+                self.refresh(if_written=True)
+
+        threading.Thread(target=work, name="groups", daemon=True).start()
+
     def look_again(self) -> None:
-        """Read the groups anew at the next look."""
-        self._checked_at = -SNAPSHOT_AGE_S
+        """Whatever another process has changed counts from now on."""
+        self.refresh()
 
     def is_given(self, name: str) -> bool:
         """Whether the credentials' store defines it: then it cannot be deleted here."""
@@ -173,7 +227,7 @@ class GroupBook:
         now = time.monotonic()
         if now - self._tested_at >= REACHABLE_AGE_S:
             self._tested_at = now
-            self._reachable = self._test()
+            self._reachable = self._in_thread(self._test)
         return self._reachable
 
     def _test(self) -> bool:
@@ -201,17 +255,8 @@ class GroupBook:
         Raises:
             ConfigError: the database cannot be written.
         """
-        rows = [(one.name, one.display_name, _dump(one.settings)) for one in groups]
-
-        def work(db: sqlite3.Connection) -> None:
-            db.executemany(
-                "INSERT INTO groups (name, display_name, settings) VALUES (?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET display_name = excluded.display_name,"
-                " settings = excluded.settings",
-                rows,
-            )
-
-        self._write(work)
+        rows = list(groups)
+        self._write(lambda db: _put(db, rows))
 
     def remove(self, name: str) -> None:
         """Forget a group.
@@ -240,24 +285,40 @@ class GroupBook:
             self._do(work)
         except (sqlite3.Error, OSError) as error:
             raise ConfigError("databasePath", f"{self.path} cannot be written: {error}") from error
-        self._checked_at = -SNAPSHOT_AGE_S
+        self.refresh()
 
     def _do(self, work: Callable[[sqlite3.Connection], T], patience_s: float = BUSY_LIMIT_S) -> T:
         """One transaction on a connection of its own; a busy database is tried again.
 
-        Whatever else is wrong with it, such as a full disk, is not waited for: requests look here.
+        Whatever else is wrong with it, such as a full disk, is not waited for.
         """
         deadline = time.monotonic() + patience_s
         while True:
             try:
-                with closing(sqlite3.connect(self.path, timeout=0)) as db, db:
-                    db.execute("PRAGMA journal_mode = WAL")
-                    db.execute(SCHEMA)
-                    return work(db)
+                return self._in_thread(lambda: self._attempt(work))
             except sqlite3.OperationalError as error:
                 if not is_busy(error) or time.monotonic() >= deadline:
                     raise
             time.sleep(0.01)
+
+    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        with closing(sqlite3.connect(self.path, timeout=0)) as db, db:
+            db.execute("PRAGMA journal_mode = WAL")
+            if self._groups and db.execute(KNOWN).fetchone() is None:
+                db.execute("BEGIN IMMEDIATE")  # the file was begun anew: it gets back what we know
+                db.execute(SCHEMA)
+                _put(db, self._groups.values())
+            db.execute(SCHEMA)
+            return work(db)
+
+
+def _put(db: sqlite3.Connection, groups: Iterable[Group]) -> None:
+    db.executemany(
+        "INSERT INTO groups (name, display_name, settings) VALUES (?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET display_name = excluded.display_name,"
+        " settings = excluded.settings",
+        [(one.name, one.display_name, _dump(one.settings)) for one in groups],
+    )
 
 
 def _dump(settings: GroupSettings) -> str:

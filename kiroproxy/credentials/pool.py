@@ -195,10 +195,10 @@ class Pool:
     def _look_around(self) -> None:
         """Once a second: what other workers have learnt, and the groups' settings."""
         now = time.monotonic()
-        if now - self._known.looked_at < CAPABILITIES_AGE_S:
+        known, groups = self._known, self.groups.changes if self.groups is not None else 0
+        if now - known.looked_at < CAPABILITIES_AGE_S and groups == known.groups:
             return
-        known = self._known
-        known.looked_at = now
+        known.looked_at, known.groups = now, groups
         self._mode = self._agreed_mode()
         lacks = self._runtime.lacks()
         no_opus = frozenset(
@@ -422,6 +422,7 @@ class _Known(msgspec.Struct):
     key: object = None
     capabilities: Capabilities = msgspec.field(default_factory=Capabilities)
     group_priority: frozenset[tuple[str, int]] = frozenset()
+    groups: int = 0
     looked_at: float = -CAPABILITIES_AGE_S
 
 

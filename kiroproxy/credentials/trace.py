@@ -131,10 +131,11 @@ class Traces:
         self.flush()
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write what waits, and what was counted meanwhile."""
         with self._lock:
             waiting, self._waiting = self._waiting, {}
         if not waiting:
+            self._runtime.write_counts()
             return
         rows = {id_: trace.encode().decode() for id_, trace in waiting.items()}
         if not self._runtime.keep_traces(rows):

@@ -11,6 +11,7 @@ SQLAlchemy is imported when the database is first used, in that thread: it takes
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Callable
@@ -52,6 +53,10 @@ REASONS: Final = {
 }
 TRANSIENT_STATES: Final = frozenset({"40001", "40P01", "55P03"})
 """PostgreSQL: serialization failure, deadlock, lock not available."""
+POSTGRES: Final = re.compile(r"^postgres(?:ql)?://")
+"""URLs that name no driver: SQLAlchemy would take the old one."""
+CONNECT_S: Final = 5
+"""So long a PostgreSQL that does not answer is waited for."""
 WRITING: Final = "kiroproxy_writing"
 
 Identity = tuple[int, int]
@@ -68,7 +73,7 @@ class Database:
         self.url = str(place) if "://" in str(place) else f"sqlite:///{place}"
         self.path = sqlite_path(self.url)
         self.on_begun: list[Callable[[Connection], None]] = []
-        """Called in a transaction when a file was begun, the first time or anew."""
+        """Called in the transaction that begins a file, the first time or anew."""
         self._make_schema = schema
         self._engine: Engine | None = None
         self._identity: Identity | None = None
@@ -189,9 +194,6 @@ class Database:
             fresh = self._migrate(engine, schema, self.path)
             if fresh and self._identity is not None:
                 self._tell(f"{self.path} was lost: a new one was begun")
-            for hook in self.on_begun if fresh else ():
-                with engine.begin() as connection:
-                    hook(connection)
             self._identity = _identity(self.path)
         return engine
 
@@ -199,8 +201,7 @@ class Database:
     def _lock(path: Path, timeout_s: float) -> filelock.BaseFileLock:
         return filelock.FileLock(f"{path}.lock", timeout=timeout_s, mode=0o600, thread_local=False)
 
-    @staticmethod
-    def _migrate(engine: "Engine", schema: "Schema", path: Path) -> bool:
+    def _migrate(self, engine: "Engine", schema: "Schema", path: Path) -> bool:
         """Under the lock: another process may have done it meanwhile; whether it was empty."""
         from kiroproxy.ledger import schema as schemas
 
@@ -214,7 +215,7 @@ class Database:
         copy = schemas.back_up(path, found) if found else None  # nothing of ours is there yet
         if copy is not None:
             log.warning("%s gets a new schema: copied to %s first", path, copy)
-        schemas.bring_forward(engine, schema, found)
+        schemas.bring_forward(engine, schema, found, self.on_begun)
         return found == 0
 
     def _set_aside(self, damaged: Identity | None) -> None:
@@ -275,7 +276,7 @@ def _is_lost(path: Path, known: Identity | None) -> bool:
 
 def _make_engine(url: str, path: Path | None) -> "Engine":
     """An engine without a pool: connections belong to one call, in one thread."""
-    from sqlalchemy import create_engine, event
+    from sqlalchemy import create_engine, event, make_url
     from sqlalchemy.exc import ArgumentError, NoSuchModuleError
     from sqlalchemy.pool import NullPool
 
@@ -303,7 +304,14 @@ def _make_engine(url: str, path: Path | None) -> "Engine":
         event.listen(engine, "begin", _begin)
         return engine
     try:
-        return create_engine(url, poolclass=NullPool)
+        chosen = make_url(POSTGRES.sub("postgresql+psycopg://", url, count=1))
+        if chosen.drivername == "postgresql+psycopg" and "connect_timeout" not in chosen.query:
+            chosen = chosen.update_query_dict({"connect_timeout": str(CONNECT_S)})
+        return create_engine(chosen, poolclass=NullPool)
+    except ModuleNotFoundError as error:
+        known = (error.name or "").startswith("psycopg")
+        hint = ": pip install 'kiroproxy[postgres]'" if known else ""
+        raise ConfigError("databaseUrl", f"{error.name} is not installed{hint}") from error
     except (ArgumentError, NoSuchModuleError, ImportError) as error:
         raise ConfigError("databaseUrl", f"cannot be used: {error}") from error
 

@@ -33,6 +33,7 @@ from kiroproxy.errors import ConfigError, DatabaseError, NotAllowed, NotAuthenti
 from kiroproxy.ledger.budgets import NO_BUDGETS, Budgets
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.threads import in_thread
+from kiroproxy.shared_db import Stamp, stamp_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -47,8 +48,6 @@ LOOK_EVERY_S: Final = 0.5
 """So often the mark is looked at: a copy is never older than a second."""
 LOOK_ANYWAY_S: Final = 5.0
 """So often also if the file seems untouched."""
-SETTLED_NS: Final = 100_000_000
-"""A file's time moves in steps of milliseconds: one so young may hide another change."""
 USED_EVERY_S: Final = 10.0
 FIRST_LOOK_S: Final = 3.0
 """So long a request waits for the first copy, when the process has just begun."""
@@ -175,16 +174,21 @@ def check_group(key: ClientKey, group: str) -> None:
         raise NotAllowed(f"Client key {key.title} may not use group {group}: it is for {allowed}.")
 
 
+def may_use(key: ClientKey, asked: str, served: str = "") -> bool:
+    """Whether the key is for a model, by the client's name for it or by Kiro's."""
+    if not key.models:
+        return True
+    matches = _globs(key.models)
+    return bool(matches(asked.lower()) or (served and matches(served.lower())))
+
+
 def check_model(key: ClientKey, asked: str, served: str = "") -> None:
     """Make sure of the model, by the client's name for it or by Kiro's.
 
     Raises:
         NotAllowed: the key is for other models.
     """
-    if not key.models:
-        return
-    matches = _globs(key.models)
-    if not (matches(asked.lower()) or (served and matches(served.lower()))):
+    if not may_use(key, asked, served):
         allowed = ", ".join(key.models)
         raise NotAllowed(f"Client key {key.title} may not use model {asked}: it is for {allowed}.")
 
@@ -349,26 +353,6 @@ class KeyRing:
 
             key_rows.restore(connection, kept)
             log.warning("%d client keys were restored", len(kept.keys))
-
-
-Stamp = tuple[tuple[int, int, int], ...]
-
-
-def stamp_of(path: Path | None) -> Stamp | None:
-    """What changes when a SQLite file is written; None if that cannot be told, or not yet."""
-    if path is None:
-        return None
-    found = []
-    for one in (path, Path(f"{path}-wal")):
-        try:
-            status = one.stat()
-        except OSError:
-            found.append((0, 0, 0))
-            continue
-        if time.time_ns() - status.st_mtime_ns < SETTLED_NS:
-            return None
-        found.append((status.st_ino, status.st_size, status.st_mtime_ns))
-    return tuple(found)
 
 
 # ---- the file beside the database ----------------------------------------------------------

@@ -9,11 +9,12 @@ call `enter()` where nothing is leased; at the end, on every path, `leave(…)`,
 (whose transaction carries it), `settle()`.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from kiroproxy.errors import LimitExceeded
@@ -26,7 +27,6 @@ from kiroproxy.ledger.budgets import (
     day_end,
     day_of,
     kept_periods,
-    month_of,
     month_start,
     stand,
     to_nano,
@@ -48,8 +48,13 @@ def tokens_counter(key_id: str, now: datetime) -> Counter:
 
 def credit_counters(scope: str, name: str, now: datetime) -> tuple[Counter, Counter]:
     """Credits of a key or a group, of this month and today."""
+    return _credit_counters(scope, name, now.astimezone(UTC).date())
+
+
+@functools.lru_cache(maxsize=4096)
+def _credit_counters(scope: str, name: str, day: date) -> tuple[Counter, Counter]:
     counter = f"credits {scope} {name}"
-    return (counter, month_of(now)), (counter, day_of(now))
+    return (counter, f"{day:%Y-%m}"), (counter, f"{day:%Y-%m-%d}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ class Limits:
 
     def tidy(self) -> None:
         """Forget counters of days and months that are long over; once in a while."""
+        self.runtime.write_counts()
         self.runtime.drop_counters(kept_periods(self.clock()))
 
     def standings(self, key: ClientKey | None, group: str) -> dict[str, list[Standing]]:
@@ -160,10 +166,22 @@ class Entrance:
         self._now = limits.clock()
         self._budgets = _budgets(limits, key, group)
 
+    @property
+    def _is_free(self) -> bool:
+        """Nothing is limited: what is used decides about no request."""
+        return (self._key is None or self._key.limits == NO_LIMITS) and all(
+            one == NO_BUDGETS for one in self._budgets.values()
+        )
+
     def next_gate(self) -> Gate | None:
         """What to pass; None if nothing is limited, or it was passed."""
         if self._passed or self._left:
             return None
+        gate = self._gate()
+        self._passed = gate is None
+        return gate
+
+    def _gate(self) -> Gate | None:
         limits = self._key.limits if self._key is not None else NO_LIMITS
         ceilings: dict[Counter, int] = {}
         watched: list[Counter] = []
@@ -212,10 +230,17 @@ class Entrance:
         if gate is not None:
             self.passed(self._limits.runtime.enter(gate))
 
+    def look(self) -> None:
+        """Take note of what the limits stand at, for a request that does not come to its gate."""
+        gate = self._gate() if self.passage is None and not self._passed else None
+        if gate is not None:
+            self.passage = self._limits.runtime.look_at(gate)
+
     def leave(self, output_tokens: int = 0, credits: float = 0.0) -> None:
         """The request is over, with what it has used; later calls do nothing.
 
-        It is written along with the next transaction on `runtime.db`, which is the lease's return.
+        It is written along with the next transaction on `runtime.db`, which is the lease's return;
+        a fraction of a second later if no limit depends on it.
         """
         if self._left:
             return
@@ -228,7 +253,8 @@ class Entrance:
         if nano:
             for scope, name in _scopes(self._key, self._group):
                 counts.update(dict.fromkeys(credit_counters(scope, name, now), nano))
-        self._limits.runtime.leave(self.passage.slot if self.passage else 0, counts)
+        slot = self.passage.slot if self.passage else 0
+        self._limits.runtime.leave(slot, counts, hurried=not self._is_free)
 
     def settle(self) -> None:
         """Write it now, unless it is written."""

@@ -7,7 +7,7 @@ exist. Each is a function of a connection in a transaction, and counts when that
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,12 +57,22 @@ def check(found: int, known: int, place: str) -> bool:
     return found == known
 
 
-def bring_forward(engine: Engine, schema: Schema, found: int) -> None:
-    """Make the tables, or apply what is missing one by one."""
+def bring_forward(
+    engine: Engine,
+    schema: Schema,
+    found: int,
+    begun: Sequence[Callable[[Connection], None]] = (),
+) -> None:
+    """Make the tables, or apply what is missing one by one.
+
+    `begun` fills new tables before anybody else sees them.
+    """
     if found == 0:
         with engine.begin() as connection:
             schema.metadata.create_all(connection)
             _note(connection, schema.version)
+            for fill in begun:
+                fill(connection)
         return
     for version in range(found + 1, schema.version + 1):
         with engine.begin() as connection:

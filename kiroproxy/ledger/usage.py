@@ -27,7 +27,8 @@ from kiroproxy.ledger.threads import in_thread
 log = logging.getLogger(__name__)
 
 FLUSH_S: Final = 2.0
-"""A transaction costs as much as a hundred rows: it should not come for each of them."""
+"""A transaction costs as much as a hundred rows: it should not come for each of them. A full batch
+is not waited for."""
 TICKS: Final = 8
 """So many times in `FLUSH_S` the thread looks for a row that came after a pause."""
 PATIENCE_S: Final = 1.0
@@ -177,7 +178,8 @@ class UsageLedger:
         wrote_at = ran_at = -self._flush_s
         while not stop.wait(self._flush_s / TICKS):
             now = time.monotonic()
-            if now - (wrote_at if self._waiting else ran_at) < self._flush_s:
+            idle = now - (wrote_at if self._waiting else ran_at) < self._flush_s
+            if idle and len(self._waiting) < BATCH:
                 continue
             wrote_at, ran_at = now if self._waiting else wrote_at, now
             try:

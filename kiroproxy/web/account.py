@@ -41,6 +41,7 @@ class Account:
         key: "ClientKey | None" = None,
         ledger: "Ledger | None" = None,
         request_id: str = "",
+        began: float | None = None,
     ) -> None:
         self.key = key
         self.entrance = ledger.limits.entrance(key, group) if ledger is not None else None
@@ -54,7 +55,7 @@ class Account:
         self._stream = stream
         self._model = model
         self._request_id = request_id
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
         self._first: float | None = None
         self._lost_credits = 0.0
         self._ended = False

@@ -1,6 +1,7 @@
 """Every exception becomes an answer in the caller's dialect."""
 
 import math
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,9 +14,9 @@ from werkzeug.exceptions import NotFound as NoRoute
 from kiroproxy import errors as e
 from kiroproxy.dialects import openai_errors
 from kiroproxy.dialects.anthropic import errors as anthropic
-from kiroproxy.observability import log
+from kiroproxy.observability import REQUESTS, log
 from kiroproxy.web.openai import is_openai
-from kiroproxy.web.v1 import json_response
+from kiroproxy.web.v1 import account_of_refusal, json_response
 
 UPSTREAM = (e.UpstreamError, e.EventStreamError, e.RefreshFailed, e.RefreshTokenInvalid)
 """To an operator these are all the same: somebody upstream has said no, or nothing."""
@@ -63,6 +64,7 @@ def install(app: Flask) -> None:
     @app.before_request
     def begin() -> None:
         g.request_id = f"req_{uuid.uuid4().hex[:24]}"
+        g.began = time.monotonic()
 
     app.register_error_handler(Exception, answer)
 
@@ -80,7 +82,9 @@ def answer(error: Exception) -> Response:
     if not isinstance(error, e.KiroProxyError):
         log.exception("unhandled", request_id=g.request_id, path=request.path)
     status, body = _render()(error, g.request_id)
-    account = g.pop("account", None)
+    account = g.pop("account", None) or account_of_refusal()
+    if account is None and isinstance(error, e.NotAuthenticated):
+        REQUESTS.labels(str(request.url_rule), str(status), "false").inc()
     if account is not None:
         account.end(status, type(error).__name__, error=error)
         account.settle()

@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from flask import Flask, Response, g, request
 
 from kiroproxy.credentials.borrowing import Borrower, Limits
+from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.ledger.limits import Entrance, anthropic_headers, openai_headers
 from kiroproxy.web.openai import is_openai
+from kiroproxy.web.services import services
 
 EXHAUSTED = (429, 503, 529)
 
@@ -22,7 +24,11 @@ def install(app: Flask) -> None:
         borrower: Borrower | None = g.get("borrower")
         if borrower is not None:
             _label(response, borrower)
-        if (entrance := g.get("entrance")) is not None:
+        entrance: Entrance | None = g.get("entrance")
+        if entrance is None and "caller" in g:
+            limits, group = services().ledger.limits, g.get("group", DEFAULT_GROUP)
+            entrance = limits.entrance(g.caller, group)
+        if entrance is not None:
             _tell_key(response, entrance)
         return response
 
@@ -39,6 +45,10 @@ def _label(response: Response, borrower: Borrower) -> None:
 
 def _tell_key(response: Response, entrance: Entrance) -> None:
     """A client key's own limits count for its holder, not the pool's; and what is nearly spent."""
+    if entrance.passage is None:
+        entrance.look()  # it was refused before its gate, or comes to none
+        if entrance.passage is None:
+            return
     response.headers.update(anthropic_headers(entrance, datetime.now(UTC)))
     if is_openai(request):
         response.headers.update(openai_headers(entrance))

@@ -6,9 +6,10 @@ import uuid
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from flask import Blueprint, Request, Response, request
+from flask import Blueprint, Request, Response, g, request
 
 from kiroproxy.conversation import Conversation, ReplyEvent, Stop
+from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.dialects.openai_chat import stream as chat
 from kiroproxy.dialects.openai_chat.request import translate as translate_chat
 from kiroproxy.dialects.openai_chat.schema import load_chat
@@ -25,7 +26,7 @@ from kiroproxy.errors import NotFound
 from kiroproxy.web.disconnect import DisconnectWatcher
 from kiroproxy.web.offload import off_loop
 from kiroproxy.web.replies import ReplySource, open_reply
-from kiroproxy.web.response_store import ResponseStore
+from kiroproxy.web.response_store import Shelf, owner_of
 from kiroproxy.web.services import services
 from kiroproxy.web.streaming import Writer, answer
 from kiroproxy.web.v1 import (
@@ -98,13 +99,13 @@ def chat_completions() -> Response:
 
 def create_response() -> Response:
     """Answer a Responses request."""
-    store = services().responses
     loaded = load_responses(authenticated_body())
+    shelf = _shelf()
     items = own_items(loaded)
-    earlier = _earlier(loaded["previous_response_id"], store)
+    earlier = _earlier(loaded["previous_response_id"], shelf)
     wanted = off_loop(
         holds_file([*earlier, *items]),
-        lambda: translate(loaded, items, earlier, _resolver(store)),
+        lambda: translate(loaded, items, earlier, _resolver(shelf)),
     )
     conversation = wanted.conversation
     conversation.session = _session(loaded)
@@ -113,12 +114,12 @@ def create_response() -> Response:
 
     def writer(_: ReplySource) -> Writer:
         stream = responses.ResponsesStream(response_id, created_at, wanted)
-        return _Storing(stream, wanted, store) if wanted.echo["store"] else stream
+        return _Storing(stream, wanted, shelf) if wanted.echo["store"] else stream
 
     def fold(events: list[ReplyEvent]) -> dict[str, Any]:
         response = responses.collect(events, response_id, created_at, wanted)
         if wanted.echo["store"]:
-            store.put(response, wanted.items)
+            shelf.put(response, wanted.items)
         return response
 
     return _answer("openai_responses", conversation, writer, fold)
@@ -128,21 +129,27 @@ class _Storing:
     """Stores a response before its last event is sent: its client may go on from it at once."""
 
     def __init__(
-        self, stream: responses.ResponsesStream, wanted: ResponsesRequest, store: ResponseStore
+        self, stream: responses.ResponsesStream, wanted: ResponsesRequest, shelf: Shelf
     ) -> None:
         self._stream = stream
         self._wanted = wanted
-        self._store = store
+        self._shelf = shelf
         self.ping = stream.ping
 
     def feed(self, events: Iterable[ReplyEvent]) -> bytes:
         data = self._stream.feed(events)
         if self._stream.response is not None and not self._stream.failed:
-            self._store.put(self._stream.response, self._wanted.items)
+            self._shelf.put(self._stream.response, self._wanted.items)
         return data
 
 
-def _earlier(previous: str | None, store: ResponseStore) -> list[dict[str, Any]]:
+def _shelf() -> Shelf:
+    """The responses of this client key in this group; another key's are as unknown as none."""
+    key_id = g.caller.id if g.caller is not None else ""
+    return services().responses.shelf(owner_of(key_id, g.get("group", DEFAULT_GROUP)))
+
+
+def _earlier(previous: str | None, shelf: Shelf) -> list[dict[str, Any]]:
     """The items that a request goes on from.
 
     Raises:
@@ -150,7 +157,7 @@ def _earlier(previous: str | None, store: ResponseStore) -> list[dict[str, Any]]
     """
     if previous is None:
         return []
-    items = store.history(previous)
+    items = shelf.history(previous)
     if items is None:
         raise invalid(
             "previous_response_id",
@@ -161,13 +168,13 @@ def _earlier(previous: str | None, store: ResponseStore) -> list[dict[str, Any]]
     return items
 
 
-def _resolver(store: ResponseStore) -> Callable[[str], Item | None]:
+def _resolver(shelf: Shelf) -> Callable[[str], Item | None]:
     """Finds items of stored responses: some clients send nothing but their ids."""
     known: dict[str, Item] = {}
 
     def resolve(item_id: str) -> Item | None:
         if item_id not in known:
-            response = store.get(responses.response_id_of(item_id)) or {}
+            response = shelf.get(responses.response_id_of(item_id)) or {}
             known.update({item["id"]: item for item in response.get("output", ())})
         return known.get(item_id)
 
@@ -187,7 +194,7 @@ def get_response(response_id: str) -> Response:
     authenticate()
     if request.args.get("stream", "").lower() == "true":
         raise invalid("stream", "a stored response is not streamed again", "unsupported_parameter")
-    response = services().responses.get(response_id)
+    response = _shelf().get(response_id)
     if response is None:
         raise _unknown(response_id)
     return json_response(response)
@@ -200,7 +207,7 @@ def delete_response(response_id: str) -> Response:
         NotFound: there is none of that id.
     """
     authenticate()
-    if not services().responses.delete(response_id):
+    if not _shelf().delete(response_id):
         raise _unknown(response_id)
     return json_response({"id": response_id, "object": "response", "deleted": True})
 

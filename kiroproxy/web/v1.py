@@ -13,8 +13,8 @@ from kiroproxy.dialects.anthropic.schema import load_count, load_messages
 from kiroproxy.dialects.anthropic.stream import AnthropicStream, HeldStream, collect
 from kiroproxy.dialects.jsontext import dumps
 from kiroproxy.errors import NotFound
-from kiroproxy.kiro.models import Model, listed_models
-from kiroproxy.ledger.keys import check_group, check_model
+from kiroproxy.kiro.models import Model, choose_model, listed_models
+from kiroproxy.ledger.keys import check_group, check_model, may_use
 from kiroproxy.token_count import estimate_conversation
 from kiroproxy.web.account import Account
 from kiroproxy.web.address import client_address
@@ -32,6 +32,13 @@ PREFIXES = ("/v1", "/v1/v1", "/<group:group>/v1", "/<group:group>/v1/v1")
 SESSION_HEADERS = ("x-claude-code-session-id", "x-session-id", "session-id")
 COUNT_AWAY_BYTES = 4 * 1024 * 1024
 """Larger requests are counted off the event loop (design, Q5)."""
+ANSWERING = {
+    "v1.messages": "anthropic",
+    "cc_v1.messages": "anthropic",
+    "openai.chat_completions": "openai_chat",
+    "openai.create_response": "openai_responses",
+}
+"""Endpoints that ask for an answer → their dialects: each such request has a row in the ledger."""
 CREATED = 1234567890
 CREATED_AT = "2009-02-13T23:31:30Z"
 """The catalogue does not say when a model was made."""
@@ -60,7 +67,9 @@ def authenticated_body() -> dict[str, Any]:
     """Check the key, then read the body: a stranger's megabytes are not worth reading."""
     authenticate()
     config = services().config
-    return read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
+    body = read_json(request, limit_bytes=config.max_body_bytes, timeout_s=config.body_timeout_sec)
+    g.asked = body.get("model"), body.get("stream")  # for the account of a body that is refused
+    return body
 
 
 def messages() -> Response:
@@ -91,6 +100,32 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
         key=g.caller,
         ledger=parts.ledger,
         request_id=g.request_id,
+    )
+    g.entrance = account.entrance
+    return account
+
+
+def account_of_refusal() -> Account | None:
+    """The account of a request that is refused before it had one.
+
+    None where no answer was asked for, and for strangers: what they send shall not fill the disk.
+    """
+    dialect = ANSWERING.get(request.endpoint or "")
+    if dialect is None or "caller" not in g:
+        return None
+    parts = services()
+    model, stream = g.get("asked", ("", False))
+    account = Account(
+        str(request.url_rule),
+        stream=stream is True,
+        model=model if isinstance(model, str) else "",
+        dialect=dialect,
+        client=client_address(request, parts.config),
+        group=g.get("group", DEFAULT_GROUP),
+        key=g.caller,
+        ledger=parts.ledger,
+        request_id=g.request_id,
+        began=g.began,
     )
     g.entrance = account.entrance
     return account
@@ -168,11 +203,15 @@ def _model_object(model: Model) -> dict[str, Any]:
 
 
 def list_models() -> Response:
-    """The models, in a shape that both the Anthropic and the OpenAI SDK read (S1)."""
+    """The models that the key may use, as both the Anthropic and the OpenAI SDK read them (S1)."""
     authenticate()
     parts = services()
     known = parts.catalogue.models(CATALOGUE_WAIT_S)
-    data = [_model_object(model) for model in listed_models(parts.models, known)]
+    models = listed_models(parts.models, known)
+    if (caller := g.caller) is not None and caller.models:
+        served = {one.id: choose_model(one.id, parts.models, known).model.id for one in models}
+        models = [one for one in models if may_use(caller, one.id, served[one.id])]
+    data = [_model_object(model) for model in models]
     body: dict[str, Any] = {"object": "list", "data": data, "has_more": False}
     body["first_id"] = data[0]["id"] if data else None
     body["last_id"] = data[-1]["id"] if data else None
@@ -184,10 +223,13 @@ def one_model(model_id: str) -> Response:
 
     Raises:
         NotFound: no rule knows the name.
+        NotAllowed: the key is for other models.
     """
     authenticate()
     parts = services()
     model = choose(parts, model_id).model
+    if g.caller is not None:
+        check_model(g.caller, model_id, model.id)
     return json_response(_model_object(Model(model_id, model.name, model.window, model.max_output)))
 
 

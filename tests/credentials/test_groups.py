@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,55 @@ def test_whoever_looks_again_sees_it_at_once(book: GroupBook) -> None:
     assert set(other.all()) == {"pro", "more"}
 
 
+def test_whoever_watches_finds_them_in_memory(
+    book: GroupBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request never waits for the file, and sees what others changed within a second."""
+    threads: list[str] = []
+
+    def in_thread(work: Any) -> Any:
+        threads.append(threading.current_thread().name)
+        return work()
+
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(module, "SNAPSHOT_AGE_S", 0)
+    book.save([Group("pro")])
+    own = GroupBook(book.path, in_thread=in_thread)
+    own.watch()
+    own.watch()
+    assert set(own.all()) == {"pro"}
+    assert set(threads) == {"MainThread"}, "before there are requests"
+    threads.clear()
+    changes = own.changes
+    book.save([Group("team")])
+    deadline = time.monotonic() + 5
+    while "team" not in own.all():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert own.changes == changes + 1
+    assert set(threads) == {"groups"}
+    own.save([Group("here")])
+    assert "here" in own.all(), "at once where it was changed"
+    with contextlib.closing(sqlite3.connect(book.path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        began = time.monotonic()
+        assert set(own.all()) == {"pro", "team", "here"}
+        assert time.monotonic() - began < 0.05
+
+
+def test_a_file_that_was_begun_anew_gets_them_back(book: GroupBook) -> None:
+    """A damaged database is put aside, and another one made in its place."""
+    book.save([Group("pro", "Pro", GroupSettings(priority=3))])
+    for path in book.path.parent.iterdir():
+        path.unlink()
+    book.path.touch()
+    book.refresh()
+    assert GroupBook(book.path).settings("pro").priority == 3
+    book.remove("pro")
+    book.refresh()
+    assert dict(book.all()) == {}
+
+
 def test_a_broken_database_serves_on_and_says_so_when_written(book: GroupBook) -> None:
     book.path.parent.mkdir()
     book.path.write_bytes(b"garbage" * 1000)
@@ -128,8 +178,6 @@ def test_a_busy_database_is_waited_for(book: GroupBook) -> None:
     book.save([Group("pro")])
     blocker = sqlite3.connect(book.path, isolation_level=None, check_same_thread=False)
     blocker.execute("BEGIN IMMEDIATE")
-    import threading
-
     threading.Timer(0.1, lambda: blocker.execute("ROLLBACK")).start()
     book.save([Group("team")])
     assert len(GroupBook(book.path).all()) == 2

@@ -1,7 +1,10 @@
 """A plain client for flow tests: requests, and the SSE events of an answer."""
 
+import contextlib
 import http.client
 import json
+import selectors
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +13,8 @@ import requests
 from tests.servers import Proxy
 
 PROMPT = "Hello, Claude!"
+Answer = tuple[int, dict[str, str], bytes]
+"""Status, headers by small names, body."""
 
 
 def body(prompt: str = PROMPT, **fields: Any) -> dict[str, Any]:
@@ -73,6 +78,46 @@ class Stream:
     def close(self) -> None:
         self.response.close()
         self.connection.close()
+
+
+def flood(proxy: Proxy, value: dict[str, Any], count: int, connections: int) -> list[Answer]:
+    """Send a request `count` times on so many kept connections, each as soon as it can."""
+    data = json.dumps(value).encode()
+    head = f"POST /v1/messages HTTP/1.1\r\nHost: x\r\nX-Api-Key: {proxy.key}\r\n"
+    request = f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
+    answers: list[Answer] = []
+    left = iter(range(count))
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as ready:
+
+        def ask(client: socket.socket) -> None:
+            if next(left, None) is not None:
+                client.sendall(request)
+                ready.register(client, selectors.EVENT_READ, bytearray())
+
+        for _ in range(min(connections, count)):
+            address = ("127.0.0.1", proxy.port)
+            ask(stack.enter_context(socket.create_connection(address, timeout=60)))
+        while ready.get_map():
+            for key, _ in ready.select(60):
+                client = key.fileobj
+                assert isinstance(client, socket.socket)
+                key.data.extend(received := client.recv(65536))
+                assert received, "closed amid an answer"
+                if (answer := whole_answer(bytes(key.data))) is not None:
+                    answers.append(answer)
+                    ready.unregister(client)
+                    ask(client)
+    return answers
+
+
+def whole_answer(data: bytes) -> Answer | None:
+    """Of a body with a length; None if more is to come."""
+    head, _, text = data.partition(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in lines[1:])}
+    if "content-length" not in headers or len(text) < int(headers["content-length"]):
+        return None
+    return int(lines[0].split()[1]), headers, text
 
 
 def events_of(proxy: Proxy, value: dict[str, Any], path: str = "/v1/messages") -> list[Any]:

@@ -79,7 +79,7 @@ def test_a_change_is_seen_by_all_workers(proxy: Proxy) -> None:
     everyone_sees(proxy, "/groups/pro", lambda one: one["settings"]["priority"] == 4)
     done(proxy, "PUT", "/config/load-balancing", {"mode": "balanced"})
     everyone_sees(proxy, "/config/load-balancing", lambda one: one == {"mode": "balanced"})
-    key = done(proxy, "POST", "/keys", {"name": "k"}, 201)["key"]
+    key = done(proxy, "POST", "/keys", {"name": "k"}, 201)
     done(proxy, "PATCH", f"/keys/{key['id']}", {"disabled": True})
     everyone_sees(proxy, f"/keys/{key['id']}", lambda one: one["disabled"] is True)
 
@@ -216,7 +216,7 @@ def test_s139_everything_survives_a_restart(tmp_path: Path) -> None:
         done(proxy, "PATCH", "/credentials/1", {"label": "kept", "priority": 7})
         done(proxy, "POST", "/credentials/1/disabled", {"disabled": True})
         done(proxy, "PUT", "/config/load-balancing", {"mode": "balanced"})
-        key = done(proxy, "POST", "/keys", {"name": "kept"}, 201)["key"]["id"]
+        key = done(proxy, "POST", "/keys", {"name": "kept"}, 201)["id"]
         proxy.stop()
         with proxy:
             one = done(proxy, "GET", "/credentials/1")

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,41 @@ def test_a_database_in_memory_is_refused(url: str) -> None:
 def test_an_impossible_url_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match="databaseUrl"):
         Database(url).open()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_by_any_name(scheme: str) -> None:
+    """Operators write URLs that name no driver; a server that is gone is soon given up."""
+    url = Database(f"{scheme}://me:secret@127.0.0.1:1/x")
+    with pytest.raises(DatabaseError) as told:
+        url.read(lambda connection: None)
+    assert "secret" not in str(told.value)
+    engine = url._engine
+    assert engine is None or engine.url.drivername == "postgresql+psycopg"
+
+
+def test_without_its_driver_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.partition(".")[0] == "psycopg"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"pip install 'kiroproxy\[postgres\]'"):
+        Database("postgresql://127.0.0.1:1/x").read(lambda connection: None)
+
+
+def test_a_file_that_is_begun_anew_is_whole_at_once(path: Path) -> None:
+    """Nobody sees the tables without what `on_begun` puts into them."""
+    seen: list[int] = []
+
+    def fill(connection: Connection) -> None:
+        with closing(sqlite3.connect(path)) as other:
+            seen.append(other.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        move_mark(connection, "filled")
+
+    database = Database(path)
+    database.on_begun.append(fill)
+    database.open()
+    assert seen == [0]
+    assert Database(path).read(value) == 1
 
 
 def test_a_transaction_is_whole_or_not_at_all(database: Database) -> None:

@@ -100,6 +100,23 @@ def test_requests_a_minute(limits: Limits) -> None:
     entered(limits, ClientKey("k2", "i", limits=one.limits))
 
 
+def test_a_look_counts_nothing(limits: Limits) -> None:
+    """For answers to requests that never come to their gate."""
+    one = key(requests_per_minute=2, concurrent=3)
+    entered(limits, one)
+    for _ in range(3):
+        entrance = limits.entrance(one, "default")
+        entrance.leave()
+        entrance.look()
+        told = anthropic_headers(entrance, limits.clock())
+        assert told["anthropic-ratelimit-requests-remaining"] == "1"
+        streams = entrance.streams()
+        assert streams is not None
+        assert streams.remaining == 2
+    entered(limits, one)
+    refused(limits, one)
+
+
 def test_a_refused_request_still_tells_the_limits(limits: Limits) -> None:
     one = key(requests_per_minute=1)
     entered(limits, one)

@@ -19,7 +19,7 @@ from kiroproxy.errors import DatabaseError
 from kiroproxy.ledger import usage
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.spool import Spool
-from kiroproxy.ledger.usage import Retention, UsageLedger, UsageRow, new_id, prune
+from kiroproxy.ledger.usage import BATCH, Retention, UsageLedger, UsageRow, new_id, prune
 from kiroproxy.ledger.usage_query import Asked, UsageReader
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -77,6 +77,16 @@ def test_recording_takes_microseconds_and_writes_later(ledger: UsageLedger, path
     assert count(path) == rolled(path) == 1000
     assert ledger.waiting() == 0
     assert ledger.problems() == []
+
+
+def test_a_full_batch_is_not_waited_for(path: Path) -> None:
+    ledger = make(path, path.parent / "spool", flush_s=32.0)
+    ledger.record(UsageRow())
+    eventually(lambda: ledger.counts.written == 1)  # the first after a pause
+    for _ in range(BATCH):
+        ledger.record(UsageRow())
+    eventually(lambda: ledger.counts.written == BATCH + 1)
+    ledger.close()
 
 
 def test_the_last_rows_are_written_at_shutdown(path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kiroproxy.credentials import failpoints
-from tests.soak import rotation, serving
+from tests.soak import database, rotation, serving
 
 
 def rounds(place: Path, factor: float) -> bool:
@@ -96,6 +96,14 @@ def faults(place: Path, factor: float) -> bool:
     return told["end_turn"] > 0
 
 
+def outages(place: Path, factor: float) -> bool:
+    """The database locked, deleted, corrupt, its disk full, 30 s each: no request notices."""
+    found = database.outages(place, seconds=max(30 * factor, 2))
+    for name, outcome in found.items():
+        print(f"  {name}: {outcome.describe()}")
+    return all(outcome.survived for outcome in found.values())
+
+
 RUNS: dict[str, Callable[[Path, float], bool]] = {
     "rounds": rounds,
     "kills": kills,
@@ -105,6 +113,7 @@ RUNS: dict[str, Callable[[Path, float], bool]] = {
     "many": many,
     "hog": hog,
     "faults": faults,
+    "outages": outages,
 }
 
 

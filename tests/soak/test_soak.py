@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.soak import serving
+from tests.soak import database, serving
 
 pytestmark = pytest.mark.flow
 
@@ -25,6 +25,13 @@ def test_memory_stays_flat(tmp_path: Path) -> None:
     outcome = serving.many_requests(tmp_path, count=800)
     assert outcome.requests >= 800
     assert outcome.growth_mb < 5
+
+
+def test_an_ill_database_fails_no_request(tmp_path: Path) -> None:
+    """Locked, deleted, corrupt, full; told by /readyz and metrics; rows written later (issue 7)."""
+    for name, outcome in database.outages(tmp_path, seconds=2).items():
+        assert outcome.survived, (name, outcome)
+        assert outcome.slowest_s < 1, name
 
 
 def test_slope() -> None:

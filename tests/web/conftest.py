@@ -16,6 +16,9 @@ from kiroproxy.credentials.model import Credential
 from kiroproxy.eventstream import build_event
 from kiroproxy.kiro.models import BUILT_IN, Model
 from kiroproxy.kiro.request import KiroRequest
+from kiroproxy.ledger.key_book import parse_settings
+from kiroproxy.ledger.usage import UsageRow
+from kiroproxy.ledger.usage_query import Asked
 from kiroproxy.web.services import EXTENSION, Services
 
 KEY = "sk-test"
@@ -99,6 +102,20 @@ class Place:
         self.services: Services = app.extensions[EXTENSION]
         self.services.client = cast(Any, self.kiro)
         self.services.catalogue = cast(Any, BuiltInModels())
+        self.has_keys = False
+
+    def new_key(self, name: str = "ci", **settings: Any) -> dict[str, str]:
+        """Headers with a client key, which counts at once."""
+        self.has_keys = True
+        made = self.services.ledger.book.create(parse_settings({"name": name} | settings))
+        self.services.ledger.keys.look()
+        return {"x-api-key": made.secret}
+
+    def rows(self) -> list[UsageRow]:
+        """What the ledger has, oldest first."""
+        self.services.ledger.usage.flush()
+        found = self.services.ledger.reader.rows(Asked(), newest_first=False)
+        return found.rows
 
     def post(self, path: str = "/v1/messages", **more: Any) -> Any:
         body = BODY | more.pop("json", {})
@@ -135,6 +152,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Place]]:
 
     yield build
     for place in made:
+        if place.has_keys:
+            place.services.ledger.close()
         place.services.pool._runtime.close()
         place.services.responses.close()
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kiroproxy import errors as e
+from kiroproxy.credentials.groups import Group
 from kiroproxy.dialects.openai_errors import error_object, status_of
 from tests.dialects.openai_chat.helpers import DONE, chunks_of
 from tests.dialects.openai_chat.helpers import assemble as assemble_chat
@@ -150,6 +151,30 @@ def test_get_and_delete(place: Place) -> None:
         answer = place.client.open(path, method=method, headers=AUTH)
         assert answer.status_code == 404
         assert "not found" in answer.get_json()["error"]["message"]
+
+
+def test_another_key_does_not_know_a_response(place: Place) -> None:
+    """Nor does the same key in another group: 404 and 400, as for an id that never was."""
+    place.services.groups.save([Group("pro")])
+    own, other = place.new_key("one"), place.new_key("two")
+    whole = ask(place, headers=own, input="my secret").get_json()
+    path = f"/v1/responses/{whole['id']}"
+    for headers, prefix in ((other, ""), (AUTH, ""), (own, "/pro")):
+        for method in ("GET", "DELETE"):
+            answer = place.client.open(prefix + path, method=method, headers=headers)
+            unknown = place.client.open(f"{prefix}/v1/responses/x", method=method, headers=headers)
+            assert answer.status_code == unknown.status_code == 404
+            assert answer.get_json()["error"]["type"] == unknown.get_json()["error"]["type"]
+        more = {"headers": headers, "previous_response_id": whole["id"]}
+        assert ask(place, f"{prefix}/v1/responses", **more).status_code == 400
+        item = {"type": "item_reference", "id": whole["output"][0]["id"]}
+        said = [{"role": "user", "content": "and?"}, item]
+        assert ask(place, f"{prefix}/v1/responses", headers=headers, input=said).status_code == 400
+    assert len(place.kiro.requests) == 1
+    place.services.ledger.book.rotate("one", 0)
+    assert ask(place, headers=own, previous_response_id=whole["id"]).status_code == 200
+    assert "my secret" in sent(place)
+    assert place.client.delete(path, headers=own).status_code == 200
 
 
 def test_references_to_stored_items(place: Place) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from kiroproxy import errors as e
-from tests.web.conftest import AUTH, BODY, KEY, Place, frame, text
+from kiroproxy.credentials.groups import Group
+from tests.web.conftest import AUTH, BODY, KEY, Counters, Place, frame, text
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/v1/messages"])
@@ -80,6 +81,97 @@ def test_count_tokens_of_an_unknown_model(place: Place) -> None:
     body = {"model": "gpt-5-codex", "messages": BODY["messages"]}
     answer = place.client.post("/v1/messages/count_tokens", json=body, headers=AUTH)
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/cc/v1/models", "/pro/v1/models"])
+def test_a_key_is_shown_its_models_alone(place: Place, path: str) -> None:
+    """By the client's names for them, and by Kiro's."""
+    place.services.groups.save([Group("pro")])
+    own = place.new_key(models=["claude-haiku-*", "CLAUDE-SONNET-4.5"])
+    listed = place.client.get(path, headers=own).get_json()
+    ids = [one["id"] for one in listed["data"]]
+    assert {one.split("-")[1] for one in ids} == {"haiku", "sonnet"}
+    assert {"claude-sonnet-4-5-20250929", "claude-haiku-4.5-thinking"} <= set(ids)
+    assert (listed["first_id"], listed["last_id"]) == (ids[0], ids[-1])
+    for one in ids:
+        assert place.post(headers=own, json={"model": one}).status_code == 200
+    everything = place.client.get(path, headers=AUTH).get_json()["data"]
+    for one in {one["id"] for one in everything} - set(ids):
+        assert place.post(headers=own, json={"model": one}).status_code == 403
+        refused = place.client.get(f"{path}/{one}", headers=own)
+        assert refused.status_code == 403
+        assert one in refused.get_json()["error"]["message"]
+        assert "ci" in refused.get_json()["error"]["message"]
+    assert place.client.get(f"{path}/{ids[0]}", headers=own).status_code == 200
+
+
+def test_a_key_of_another_group_is_shown_nothing(place: Place) -> None:
+    own = place.new_key(allowed_groups=["pro"])
+    assert place.client.get("/v1/models", headers=own).status_code == 403
+
+
+# ---- what the ledger knows of a refusal ----------------------------------------------------
+
+SONNET = "claude-sonnet-4-5"
+REFUSED: list[tuple[int, str, dict[str, Any], dict[str, Any]]] = [
+    (400, "/v1/messages", {"data": b"{"}, {"error_type": "InvalidRequest"}),
+    (
+        400,
+        "/v1/messages",
+        {"json": {"model": SONNET, "stream": True}},
+        {"model_asked": SONNET, "streamed": True},
+    ),
+    (400, "/v1/messages", {"json": {"model": [7], "stream": "yes"}}, {"streamed": False}),
+    (413, "/v1/chat/completions", {"data": b"x" * 3000}, {"dialect": "openai_chat"}),
+    (415, "/v1/responses", {"data": b"x", "headers": {"content-encoding": "br"}}, {}),
+    (
+        404,
+        "/v1/responses",
+        {"json": {"model": "gpt-none", "input": "hi"}},
+        {"dialect": "openai_responses", "model_asked": "gpt-none"},
+    ),
+    (404, "/nowhere/v1/messages", {"json": BODY}, {"group": "nowhere", "error_type": "NotFound"}),
+    (403, "/v1/messages", {"json": BODY | {"model": "auto"}}, {"model_asked": "auto"}),
+    (403, "/pro/v1/chat/completions", {"json": BODY}, {"group": "pro", "error_type": "NotAllowed"}),
+]
+"""Status, path, request, and what its row holds beside the defaults."""
+
+
+@pytest.mark.parametrize(("status", "path", "more", "told"), REFUSED)
+def test_a_refusal_is_a_row_too(
+    make: Callable[..., Place], status: int, path: str, more: dict[str, Any], told: dict[str, Any]
+) -> None:
+    place = make(max_body_bytes=2000)
+    place.services.groups.save([Group("pro")])
+    own = place.new_key(models=["claude-sonnet-*", "gpt-*"], allowed_groups=["default", "nowhere"])
+    headers = own | more.get("headers", {})
+    answer = place.client.post(path, **(more | {"headers": headers}))
+    assert answer.status_code == status, answer.get_data()
+    (row,) = place.rows()
+    known = {"group": "default", "model_asked": "", "streamed": False} | told
+    assert {name: getattr(row, name) for name in known} == known
+    assert (row.status, row.trace_id) == (status, answer.headers["request-id"])
+    assert row.key_id == place.services.ledger.book.get("ci").id
+    assert row.error_type
+    assert (row.credential_id, row.attempts, row.credits) == (0, 0, 0)
+
+
+def test_strangers_are_counted_but_not_written(place: Place, counters: Counters) -> None:
+    """Else anybody could fill the disk."""
+    off = place.new_key(disabled=True)
+    for headers in ({}, {"x-api-key": "wrong"}, off):
+        assert place.client.post("/v1/messages", json=BODY, headers=headers).status_code == 401
+    assert place.rows() == []
+    assert counters.of("requests_total", route="/v1/messages", status="401") == 3
+
+
+def test_what_asks_for_no_answer_has_no_row(place: Place) -> None:
+    own = place.new_key()
+    place.client.get("/v1/models", headers=own)
+    place.client.get("/v1/models/none", headers=own)
+    place.client.post("/v1/messages/count_tokens", json={}, headers=own)
+    place.client.get("/v1/responses/none", headers=own)
+    assert place.rows() == []
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/v1/models"])

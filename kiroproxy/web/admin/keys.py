@@ -67,11 +67,10 @@ class KeyList(ma.Schema):
     total = ma.fields.Integer()
 
 
-class ShownOnce(ma.Schema):
-    """A key and its secret, which nobody can show again."""
+class ShownOnce(KeyRow):
+    """A key with its secret, `key`, which nobody can show again."""
 
-    key = ma.fields.Nested(KeyRow)
-    secret = ma.fields.String()
+    key = ma.fields.String()
 
 
 class Overlap(ma.Schema):
@@ -95,7 +94,7 @@ def create_key(body: dict[str, Any]) -> dict[str, Any]:
     secret = body.pop("key", "")
     made = parts.ledger.book.create(parse_settings(body), secret=secret)
     note("key.create", f"key {made.key.id}", None, _facts(made.key))
-    return {"key": _row(parts, made.key, whole=True), "secret": made.secret}
+    return _row(parts, made.key, whole=True) | {"key": made.secret}
 
 
 @rest(blueprint, "GET", ONE, answer=KeyRow)
@@ -128,7 +127,7 @@ def rotate_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
     parts = services()
     made = parts.ledger.book.rotate(key_id, body.get("overlap", OVERLAP_S))
     note("key.rotate", f"key {made.key.id}", None, {"hint": made.key.hint})
-    return {"key": _row(parts, made.key, whole=True), "secret": made.secret}
+    return _row(parts, made.key, whole=True) | {"key": made.secret}
 
 
 @rest(blueprint, "DELETE", ONE, answer=Done)

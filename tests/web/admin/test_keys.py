@@ -16,7 +16,7 @@ def test_from_its_beginning_to_its_end(desk: Desk) -> None:
         "budgets": {"day_hard": 2},
     }
     made = desk.post("/keys", body, 201)
-    key, secret = made["key"], made["secret"]
+    key, secret = made, made.pop("key")
     assert secret.startswith("kp_")
     assert secret not in json.dumps(key)
     assert key["limits"]["requests_per_minute"] == 5
@@ -27,19 +27,20 @@ def test_from_its_beginning_to_its_end(desk: Desk) -> None:
     changed = desk.send("PATCH", path, {"disabled": True, "owner": "me"})
     assert (changed["disabled"], changed["owner"], changed["name"]) == (True, "me", "laptop")
     rotated = desk.post(f"{path}/rotate", {"overlap": 60})
-    assert rotated["secret"] != secret
-    assert rotated["key"]["old_key_until"]
+    assert rotated["id"] == key["id"]
+    assert rotated["key"] != secret
+    assert rotated["old_key_until"]
     assert desk.send("DELETE", path)["success"] is True
     desk.refused("GET", path, status=404)
     assert desk.actions() == ["key.delete", "key.rotate", "key.edit", "key.create"]
     audit = desk.call("GET", "/audit").text
-    for one in (secret, rotated["secret"]):
+    for one in (secret, rotated["key"]):
         assert one not in audit
 
 
 def test_a_secret_from_another_program(desk: Desk) -> None:
     made = desk.post("/keys", {"key": "sk-of-another-program"}, 201)
-    assert made["secret"] == "sk-of-another-program"
+    assert made["key"] == "sk-of-another-program"
     desk.refused("POST", "/keys", {"key": "sk-of-another-program"})
 
 

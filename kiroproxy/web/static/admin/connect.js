@@ -52,7 +52,7 @@ export function clientLines(secret) {
   }, () => {});
   const make = button(t("Make a key for this client"), async () => {
     const made = await post("/keys", { name: current });
-    key = made.secret;
+    key = made.key;
     keyField.querySelector("input").value = key;
     draw();
     notify(t("The key is in the lines now. It is shown this once: copy them before you leave."), "info");
@@ -101,9 +101,9 @@ async function withKey(work) {
   const made = await post("/keys", { name: t("test from the page"), expires_at: soon });
   try {
     await new Promise((wake) => setTimeout(wake, SPREAD_MS));
-    return await work(made.secret);
+    return await work(made.key);
   } finally {
-    await remove(`/keys/${made.key.id}`).catch(() => {});
+    await remove(`/keys/${made.id}`).catch(() => {});
   }
 }
 

@@ -84,7 +84,7 @@ async function edit(key, again) {
     if (key) await patch(`/keys/${key.id}`, body);
     const made = key ? null : await post("/keys", body);
     close();
-    if (made) reveal(made.secret, t("Key {name}", { name: made.key.name || made.key.hint }));
+    if (made) reveal(made.key, t("Key {name}", { name: made.name || made.hint }));
     else notify(t("Saved."));
     await again();
   },
@@ -111,7 +111,7 @@ function rotate(key, again) {
   return dialog(t("Rotate {name}", { name: key.name || key.hint }), (close) => form(t("Rotate"), async (box) => {
     const made = await post(`/keys/${key.id}/rotate`, { overlap: Number(box.elements.overlap.value) });
     close();
-    reveal(made.secret, t("The new secret of {name}", { name: key.name || key.hint }));
+    reveal(made.key, t("The new secret of {name}", { name: key.name || key.hint }));
     await again();
   }, h("p", {}, t("It gets a new secret. The old one still opens for a while, so that clients can change over.")),
   field("overlap", t("The old one opens for"), { kind: "select", value: "86400", choices: [["0", t("no longer: stop it now")], ["3600", t("an hour")], ["86400", t("a day")], ["604800", t("a week")]] })));
