@@ -178,7 +178,7 @@ def changing(desk: Desk) -> set[tuple[str, str]]:
 
 def test_every_endpoint_that_changes_something_is_noted(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk(3)
-    key = desk.post("/keys", {"name": "kept"}, 201)["key"]["id"]
+    key = desk.post("/keys", {"name": "kept"}, 201)["id"]
     done = replace(PENDING, phase="done", credential_id=2)
     scripted(desk, PENDING, done, replace(PENDING, phase="cancelled"))
     known = [tuple(one) for one in acts(key)]

@@ -77,6 +77,6 @@ def test_what_is_not_named_stays_and_null_takes_back(desk: Desk) -> None:
 
 def test_s124_keys_go_along_with_a_group_that_is_renamed(desk: Desk) -> None:
     desk.post("/groups", {"name": "pro"}, 201)
-    key = desk.post("/keys", {"name": "k", "allowed_groups": ["pro", "other"]}, 201)["key"]["id"]
+    key = desk.post("/keys", {"name": "k", "allowed_groups": ["pro", "other"]}, 201)["id"]
     desk.post("/groups/pro/rename", {"new_name": "best"})
     assert desk.get(f"/keys/{key}")["allowed_groups"] == ["best", "other"]

@@ -66,7 +66,7 @@ def test_what_cannot_be(desk: Desk, method: str, path: str, body: Any, status: i
 
 def test_what_is_not_named_stays(desk: Desk) -> None:
     limits = {"concurrent": 2, "requests_per_minute": 7}
-    key = desk.post("/keys", {"name": "k", "limits": limits}, 201)["key"]["id"]
+    key = desk.post("/keys", {"name": "k", "limits": limits}, 201)["id"]
     told = desk.send("PATCH", f"/keys/{key}", {"limits": {"concurrent": 3}})
     assert told["limits"] == {
         "concurrent": 3,
