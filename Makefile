@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?=
 BIN := .venv/bin
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo run test check format translations bench fuzz soak clean
@@ -13,14 +14,16 @@ run: .venv/.installed          ## the same with your own config.json and credent
 	@exec $(BIN)/kiroproxy demo --own $(if $(PORT),--port $(PORT))
 
 test: .venv/.installed-dev     ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 
 check: .venv/.installed-dev    ## everything that CI checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov --cov-report=term:skip-covered
+	@# processes are killed and clocks watched beside each other: what fails is run again by itself
+	$(BIN)/pytest $(PARALLEL) --cov --cov-report=term:skip-covered \
+		|| $(BIN)/pytest --last-failed --last-failed-no-failures none
 
 format: .venv/.installed-dev   ## repair what can be repaired
 	$(BIN)/ruff format .

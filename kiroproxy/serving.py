@@ -26,6 +26,7 @@ from flask import Flask
 from kiroproxy.config import Config, load_config, require_client_key
 from kiroproxy.credentials.groups import GroupBook
 from kiroproxy.credentials.imports import import_credentials, read_auth_token
+from kiroproxy.credentials.kiro2api_db import is_kiro2api
 from kiroproxy.credentials.stores.durable import network_filesystem
 from kiroproxy.credentials.stores.file import FileStore
 from kiroproxy.errors import ConfigError, CredentialError, DatabaseError
@@ -248,6 +249,12 @@ def prepare_credentials(config: Config) -> list[str]:
     """
     store = FileStore(config.credentials_path)
     warnings = store.prepare()
+    if is_kiro2api(config.database_path):
+        warnings.append(
+            f"{config.database_path} is kiro2api's database, and groups cannot be saved there: let "
+            "KIRO_DB_PATH name another file, and take its tokens over with `kiroproxy credentials "
+            f"import {config.database_path}`"
+        )
     if config.auth_token:
         found = read_auth_token(config.auth_token)
         warnings += [*found.problems, *found.notes]
@@ -265,6 +272,13 @@ def prepare_credentials(config: Config) -> list[str]:
                 )
         if found.client_keys:
             warnings += take_over_keys(config, found.client_keys)
+    store.look_again()
+    snapshot = store.snapshot()
+    if not snapshot.credentials and not snapshot.problems:
+        warnings.append(
+            f"{config.credentials_path} holds no credential: `kiroproxy login` adds one, also while"
+            " the server runs"
+        )
     return warnings
 
 

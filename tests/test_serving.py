@@ -1,8 +1,10 @@
 """gunicorn's settings and hooks, and what a broken configuration does to a server (design 6)."""
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -451,3 +453,25 @@ def test_network_file_systems_are_refused_unless_allowed(
         serving.checked_config()
     monkeypatch.setenv("KIROPROXY_ALLOW_NETWORK_FILESYSTEM", "true")
     serving.checked_config()
+
+
+def test_kiro2apis_database_is_named(home: Path) -> None:
+    """KIRO_DB_PATH as that program's users have it: it works, and says what does not."""
+    path = home / "data" / "kiro2api.db"
+    path.parent.mkdir()
+    with contextlib.closing(sqlite3.connect(path)) as db, db:
+        db.execute("CREATE TABLE tokens (refresh_token TEXT, group_name TEXT)")
+    config = load_config({"config_path": home / "config.json"}, environ={"KIRO_DB_PATH": str(path)})
+    (home / "credentials.json").write_text(json.dumps([credential()]), "utf-8")
+    (home / "credentials.json").chmod(0o600)
+    [warning] = serving.prepare_credentials(config)
+    assert f"kiroproxy credentials import {path}" in warning
+
+
+def test_a_server_without_credentials_says_what_to_do(home: Path) -> None:
+    """S97: it starts."""
+    config = load_config({"config_path": home / "config.json"}, environ={})
+    [warning] = serving.prepare_credentials(config)
+    assert f"{config.credentials_path} holds no credential: `kiroproxy login`" in warning
+    (home / "credentials.json").write_text(json.dumps([{"authMethod": "idc"}]), "utf-8")
+    assert not [one for one in serving.prepare_credentials(config) if "kiroproxy login" in one]

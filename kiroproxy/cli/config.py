@@ -1,5 +1,6 @@
 """`kiroproxy config …`."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,23 +47,26 @@ def show(
 def check(config_path: Path | None, credentials_path: Path | None, as_json: bool) -> None:
     """Say whether the server would start with this configuration."""
     from kiroproxy.config import read_json, require_client_key
+    from kiroproxy.credentials.stores.document import parse_document
     from kiroproxy.errors import ConfigError
 
     loaded = _load(config_path, credentials_path)
-    for warning in loaded.warnings:
-        click.echo(_("Warning: {problem}").format(problem=warning), err=True)
     require_client_key(loaded)
     credentials = read_json(loaded.credentials_path, missing=[])
     if not isinstance(credentials, list | dict):
         raise ConfigError(str(loaded.credentials_path), "must hold an object or a list")
-    count = len(credentials) if isinstance(credentials, list) else 1
+    document = parse_document(json.dumps(credentials).encode())
+    count = len(document.entries)
+    warnings = [*loaded.warnings, *document.problems]
+    for warning in warnings:
+        click.echo(_("Warning: {problem}").format(problem=warning), err=True)
     if as_json:
         print_json(
             {
                 "config": str(loaded.config_path),
                 "credentials": str(loaded.credentials_path),
                 "count": count,
-                "warnings": list(loaded.warnings),
+                "warnings": warnings,
             }
         )
         return

@@ -12,12 +12,16 @@ from kiroproxy.cli.texts import marked
 from kiroproxy.cli.texts import translated as _
 
 NEXT_STEPS = marked("""
-1. Add your Kiro account: where the Kiro IDE is signed in, by
+1. Add your Kiro account. Sign in:
+
+     kiroproxy login{options}
+
+   or, on a machine where the Kiro IDE is signed in, take its tokens over:
 
      kiroproxy credentials import{options}
 
-   or paste the content of ~/.aws/sso/cache/kiro-auth-token.json of such a machine, or objects as
-   in credentials.example.social.json and credentials.example.idc.json, into {credentials}.
+   or paste the content of ~/.aws/sso/cache/kiro-auth-token.json of such a machine into
+   {credentials}.
 2. Start the server:
 
      kiroproxy serve{options}

@@ -12,18 +12,17 @@ import hashlib
 import json
 import re
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
+from kiroproxy.credentials import kiro2api_db
 from kiroproxy.credentials.groups import Group, parse_groups
 from kiroproxy.credentials.model import Credential, check_refresh_token, parse_credential
 from kiroproxy.credentials.policy import DEFAULT_GROUP
 from kiroproxy.credentials.stores import Store
-from kiroproxy.credentials.stores.document import own_group
+from kiroproxy.credentials.stores.document import own_group, parse_json
 from kiroproxy.errors import ConfigError
 
 SETTING: Final = "KIRO_AUTH_TOKEN"
@@ -53,7 +52,6 @@ CLI_FIELDS: Final[Mapping[str, str]] = {
     "client_id": "clientId",
     "client_secret": "clientSecret",
 }
-CLI_READ_S: Final = 2.0
 CLI_WARNING: Final = (
     "kiro-cli renews this token, too, and one of the two will lose it: use it in one place, or log "
     "in separately"
@@ -109,7 +107,7 @@ def read_source(value: str, name: str) -> Found:
             raise ConfigError(name, "the file is too large to hold credentials")
         data = path.read_bytes()
         if data.startswith(SQLITE):
-            return _read_cli(path, name)
+            return _read_database(path, name)
         return _read_json(data.decode("utf-8-sig"), name, path)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
@@ -118,9 +116,13 @@ def read_source(value: str, name: str) -> Found:
 
 def _read_json(text: str, name: str, path: Path | None) -> Found:
     try:
-        top = json.loads(text)
+        top = parse_json(text)
     except (ValueError, RecursionError) as error:
         raise ConfigError(name, f"is not JSON: {error}") from None
+    return _read_document(top, name, path)
+
+
+def _read_document(top: Any, name: str, path: Path | None) -> Found:
     entries, groups = _entries(top)
     credentials = []
     problems = []
@@ -210,22 +212,27 @@ def registration(client_id_hash: str, path: Path) -> dict[str, Any]:
     return {}
 
 
-def _read_cli(path: Path, name: str) -> Found:
-    """kiro-cli's database, which is only read.
+def _read_database(path: Path, name: str) -> Found:
+    """kiro-cli's database or kiro2api's, which are only read.
 
     Raises:
         ConfigError: it is another database.
     """
     try:
-        with contextlib.closing(
-            sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=1)
-        ) as db:
-            until = time.monotonic() + CLI_READ_S  # a table may be a view that never ends
-            db.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+        with contextlib.closing(kiro2api_db.open_read_only(path)) as db:
+            document = kiro2api_db.read_document(db)
+            if document is not None:
+                return _read_document(document, name, None)
             values = dict(db.execute("SELECT key, value FROM auth_kv").fetchall())
             profile = _cli_profile(db)
     except sqlite3.Error as error:
-        raise ConfigError(name, f"{path} is not kiro-cli's database: {error}") from None
+        raise ConfigError(
+            name, f"{path} is neither kiro-cli's database nor kiro2api's: {error}"
+        ) from None
+    return _read_cli(values, profile, name)
+
+
+def _read_cli(values: Mapping[str, Any], profile: str | None, name: str) -> Found:
     credentials = []
     problems = []
     for entry in _cli_entries(values, profile):

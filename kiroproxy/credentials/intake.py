@@ -29,6 +29,10 @@ Probe = Callable[[Credential], object]
 """Asks Kiro something on behalf of a credential that has nothing to refresh; raises if refused."""
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One entry of a source, or a problem with one. `why` says what `status` alone does not."""
@@ -107,19 +111,22 @@ class Intake:
         self._probe = probe
         self._stop = threading.Event()
 
-    def take(self, row: Row) -> Row:
-        """Store one row, and say what became of it; never raises for what is wrong with it."""
+    def take(self, row: Row, then: Callable[[], None] = _nothing) -> Row:
+        """Store one row, and say what became of it; never raises for what is wrong with it.
+
+        `then` is called when the row lies in the store, before it is verified.
+        """
         if row.status != "new" or row.credential is None:
             return row
         try:
-            stored = self.admit(row.credential)
+            stored = self.admit(row.credential, then)
         except Duplicate as error:
             return replace(row, status="duplicate", why=str(error))
         except KiroProxyError as error:
             return replace(row, status="failed", why=str(error))
         return replace(row, status="added", credential=stored)
 
-    def admit(self, new: Credential) -> Credential:
+    def admit(self, new: Credential, then: Callable[[], None] = _nothing) -> Credential:
         """Store one, verified if that is wanted.
 
         Raises:
@@ -131,6 +138,7 @@ class Intake:
         stored = self._registry.insert(
             replace(new, disabled=True, disabled_reason=UNVERIFIED, disabled_until=None)
         )
+        then()
         try:
             self._check(stored)
         except KiroProxyError:
@@ -167,14 +175,20 @@ class Intake:
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
         """Take all rows in, several at a time, and give each when it is done.
 
-        Without verification all are stored in one edit. After Ctrl-C no more are begun: those come
-        back as failed. Another one leaves at once.
+        They are stored in their order, which decides among credentials of one priority; without
+        verification all in one edit. After Ctrl-C no more are begun: those come back as failed.
+        Another one leaves at once.
         """
         if not self._verify:
             yield from self._store(rows)
             return
+        turns = [threading.Event() for _ in range(len(rows) + 1)]
+        turns[0].set()
         with ThreadPoolExecutor(AT_ONCE) as threads:
-            pending = {threads.submit(self._unless_stopped, row) for row in rows}
+            pending = {
+                threads.submit(self._in_turn, row, turns[at], turns[at + 1])
+                for at, row in enumerate(rows)
+            }
             while pending:
                 try:
                     done, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -204,7 +218,12 @@ class Intake:
                 status: Status = "duplicate" if isinstance(end, Duplicate) else "failed"
                 yield replace(row, status=status, why=str(end))
 
-    def _unless_stopped(self, row: Row) -> Row:
-        if self._stop.is_set():
-            return replace(row, status="failed", why="was not begun")
-        return self.take(row)
+    def _in_turn(self, row: Row, turn: threading.Event, following: threading.Event) -> Row:
+        """Take a row in once the one before it is stored; it has been begun earlier."""
+        turn.wait()
+        try:
+            if self._stop.is_set():
+                return replace(row, status="failed", why="was not begun")
+            return self.take(row, following.set)
+        finally:
+            following.set()

@@ -21,6 +21,7 @@ HERE = Path(__file__).resolve().parent
 TRANSLATIONS = HERE.parent / "translations"
 DOMAIN = "web"
 LANGUAGES = {"en": "English", "zh": "简体中文"}
+BASE = "kiroproxy.base"
 LANGUAGE_COOKIE = "kiroproxy_language"
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self';"
@@ -34,9 +35,9 @@ HEADERS = {
     "cache-control": "no-cache",  # files are asked for anew, and mostly unchanged (304)
 }
 ICONS = re.compile(
-    "activity|arrow-clockwise|arrow-repeat|box-arrow-right|check-circle-fill|chevron-right|"
+    "activity|braces|arrow-clockwise|arrow-repeat|box-arrow-right|check-circle-fill|chevron-right|"
     "circle-half|clipboard|cloud-arrow-up|diagram-3|download|exclamation-triangle-fill|gear|"
-    "globe2|graph-up|hourglass-split|info-circle-fill|key|lightning-charge-fill|list-ul|"
+    "globe2|graph-up|grid|hourglass-split|info-circle-fill|key|lightning-charge-fill|list-ul|"
     "pause-fill|pencil|people-fill|play-fill|plug|plus-lg|search|shield-check|speedometer2|"
     "three-dots|trash|x-circle-fill|x-lg"
 )
@@ -47,10 +48,22 @@ ICONS = re.compile(
 @blueprint.get("/admin/<path:_inside>")
 def page(_inside: str = "") -> BaseResponse:
     """Hand the request over to the page's own application (S137)."""
-    prefix = request.script_root + "/admin"
     inside = request.environ["PATH_INFO"].removeprefix("/admin")
-    environ = {**request.environ, "SCRIPT_NAME": prefix, "PATH_INFO": inside or "/"}
+    environ = {
+        **request.environ,
+        "SCRIPT_NAME": request.script_root + "/admin",
+        "PATH_INFO": inside or "/",
+        BASE: base_of(inside),
+    }
     return Response.from_app(application(), environ)
+
+
+def base_of(inside: str) -> str:
+    """How the page names its own directory: relative, since a reverse proxy may have cut a prefix.
+
+    `inside` is what follows `/admin`: nothing, or a path that begins with a slash.
+    """
+    return "../" * (inside.count("/") - 1) if inside else "admin/"
 
 
 @functools.cache
@@ -90,7 +103,11 @@ def _add_views(app: Flask, here: Path, bootstrap: Any) -> None:
     @app.get("/<path:screen>")
     def shell(screen: str) -> str:
         return render_template(
-            "shell.html", version=__version__, language=language(), languages=LANGUAGES
+            "shell.html",
+            version=__version__,
+            language=language(),
+            base=request.environ.get(BASE, ""),
+            bootstrap_css=f"bootstrap/static/css/{bootstrap.bootstrap_css_filename}",
         )
 
     @app.get("/icons.svg")
@@ -103,6 +120,10 @@ def _add_views(app: Flask, here: Path, bootstrap: Any) -> None:
     @app.get("/words/<code>.json")
     def words(code: str) -> Response:
         return jsonify(sentences(code if code in LANGUAGES else "en"))
+
+    @app.get("/words/<code>/terms.json")
+    def terms(code: str) -> Response:
+        return jsonify(server_sentences() if code == "zh" else {})
 
 
 def language() -> str:
@@ -121,6 +142,20 @@ def sentences(code: str) -> dict[str, str]:
     with (TRANSLATIONS / "zh" / "LC_MESSAGES" / f"{DOMAIN}.mo").open("rb") as file:
         pairs = {str(one.id): str(one.string) for one in read_mo(file) if one.id}
     return pairs if code == "zh" else {english: english for english in pairs}
+
+
+@functools.cache
+def server_sentences() -> dict[str, str]:
+    """What the server says of settings and the doctor of its findings, as the command line has it.
+
+    They are templates, with facts in {places}.
+    """
+    from babel.messages.mofile import read_mo
+
+    with (TRANSLATIONS / "zh" / "LC_MESSAGES" / "messages.mo").open("rb") as file:
+        return {
+            one.id: str(one.string) for one in read_mo(file) if one.id and isinstance(one.id, str)
+        }
 
 
 def icon_sprite(everything: str) -> str:

@@ -82,6 +82,17 @@ def test_other_files(home: Path) -> None:
     assert "0 credentials" in result.stdout
 
 
+def test_check_counts_and_names_what_cannot_be_used(home: Path) -> None:
+    """Also in a file of kiro2api's form (S121)."""
+    tokens = [{"auth": "Social", "refreshToken": "x"}, {"auth": "IdC", "refreshToken": "y"}]
+    document = {"default_group": "pro", "tokens": tokens}
+    (home / "credentials.json").write_text(json.dumps(document), "utf-8")
+    result = run("check")
+    assert result.exit_code == 0
+    assert "2 credentials" in result.stdout
+    assert "credentials[1].clientId: is missing" in result.stderr
+
+
 def test_check_for_scripts(home: Path) -> None:
     told = json.loads(run("check", "--json").stdout)
     assert (told["config"], told["count"]) == (str(home / "config.json"), 0)

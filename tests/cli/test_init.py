@@ -31,6 +31,8 @@ def test_writes_a_configuration_that_serves(home: Path) -> None:
     for line in (
         "export ANTHROPIC_BASE_URL=http://127.0.0.1:8990\n",
         f"export ANTHROPIC_AUTH_TOKEN={config.api_key}\n",
+        "kiroproxy login\n",
+        "kiroproxy credentials import\n",  # S174
     ):
         assert line in result.stdout
 

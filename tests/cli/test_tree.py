@@ -11,8 +11,8 @@ import pytest
 from kiroproxy.cli import main
 from kiroproxy.cli.base import PlainErrors
 
-README = Path(__file__).parents[2] / "README.md"
-HEADING = "| Command | |"
+READMES = [Path(__file__).parents[2] / name for name in ("README.md", "README.zh-CN.md")]
+HEADING = re.compile(r"\| (?:Command|命令) \| \|")
 
 
 def leaves(group: click.Group, *path: str) -> Iterator[tuple[str, click.Command]]:
@@ -39,9 +39,9 @@ def find(words: list[str]) -> str:
     return " ".join(path) if command is not None and not isinstance(command, click.Group) else ""
 
 
-def named_in_readme() -> list[str]:
+def named_in(readme: Path) -> list[str]:
     """The commands in the first cells of README's table, one path for each."""
-    lines = README.read_text("utf-8").split(HEADING)[1].splitlines()[2:]
+    lines = HEADING.split(readme.read_text("utf-8"))[1].splitlines()[2:]
     found = []
     for line in lines:
         if not line.startswith("|"):
@@ -53,8 +53,9 @@ def named_in_readme() -> list[str]:
     return found
 
 
-def test_readmes_table_and_the_tree_agree() -> None:
-    named = named_in_readme()
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: path.name)
+def test_readmes_table_and_the_tree_agree(readme: Path) -> None:
+    named = named_in(readme)
     assert len(named) == len(set(named))
     assert set(named) == set(COMMANDS)
 

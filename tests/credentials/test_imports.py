@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from kiroproxy.credentials import imports
 from kiroproxy.credentials.imports import (
     import_credentials,
     read_auth_token,
@@ -229,16 +228,3 @@ def test_s121_client_keys_are_handed_on() -> None:
     assert "kp_12345678" not in repr(alone)
     for other in ({"api_keys": "x", "tokens": []}, {"tokens": []}, []):
         assert read_source(json.dumps(other), "x").client_keys == ()
-
-
-def test_a_database_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody may upload one; a view can count for ever."""
-    monkeypatch.setattr(imports, "CLI_READ_S", 0.1)
-    path = tmp_path / "data.sqlite3"
-    with closing(sqlite3.connect(path)) as db, db:
-        db.execute(
-            "CREATE VIEW auth_kv AS WITH RECURSIVE n(key) AS"
-            " (SELECT 1 UNION ALL SELECT key + 1 FROM n) SELECT key, 0 AS value FROM n"
-        )
-    with pytest.raises(ConfigError, match="interrupted"):
-        read_source(str(path), "x")

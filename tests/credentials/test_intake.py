@@ -149,6 +149,9 @@ def test_many_rows_end_once_each(bench: Bench, registry: Registry) -> None:
     stored = FileStore(bench.path).snapshot().credentials
     assert {one.disabled for one in stored} == {False}
     assert len({one.id for one in stored}) == 20
+    assert [one.id for one in stored] == [row.credential.id for row in done if row.credential], (
+        "in their order, which decides among equals (S95)"
+    )
 
 
 def test_an_unwritable_store_is_each_rows_end(

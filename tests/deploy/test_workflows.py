@@ -3,6 +3,8 @@
 import os
 import re
 import stat
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,7 +41,8 @@ def test_s167_what_runs_when() -> None:
 def test_every_file_that_is_named_exists(path: Path) -> None:
     commands = [step["run"] for step in steps(load(path)) if "run" in step]
     named = {name for command in commands for name in FILE.findall(command)}
-    assert ".ci/run" in named
+    scripts = {name for name in named if name.startswith(".ci/")}
+    assert scripts == {".ci/run"}, "the one script that they call"
     for name in named:
         assert (REPOSITORY / name).is_file(), name
     for command in commands:
@@ -79,6 +82,43 @@ def test_the_scripts_are_bash(name: str) -> None:
     assert script.stat().st_mode & stat.S_IXUSR
     assert script.read_text("utf-8").splitlines()[0] == "#!/usr/bin/env bash"
     assert "set -euo pipefail" in script.read_text("utf-8")
+
+
+def test_a_release_is_whole() -> None:
+    """S167: wheel, image, SBOM, checksums, and an audit that does not pass offline."""
+    script = (REPOSITORY / ".ci/release").read_text("utf-8")
+    for part in ("-m build", "cyclonedx-py", "sha256sum", "pip-audit", "--strict"):
+        assert part in script, part
+    release = load(REPOSITORY / ".github/workflows/release.yml")["jobs"]
+    assert {name for name, job in release.items() if job.get("needs") == "tests"} == {
+        "packages",
+        "image",
+    }
+    commands = "\n".join(step.get("run", "") for job in release.values() for step in job["steps"])
+    for part in (".ci/run release", "gh release create", "docker build", "docker push"):
+        assert part in commands, part
+    tests = load(REPOSITORY / ".github/workflows/tests.yml")
+    assert any(step.get("run") == ".ci/run release" for step in steps(tests)), "audited each time"
+
+
+def test_what_ci_may_be_asked_for() -> None:
+    done = subprocess.run(
+        [REPOSITORY / ".ci/run", "deploy"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("usage: .ci/run")
+
+
+def test_ruffs_security_rules_are_on() -> None:
+    """For the product; tests start programs and write passwords on purpose."""
+    lint = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["tool"]["ruff"]["lint"]
+    assert "S" in lint["select"]
+    off = {path for path, rules in lint["per-file-ignores"].items() if "S" in rules}
+    assert off == {"tests/*"}
+    assert not [rule for rule in lint["ignore"] if re.fullmatch(r"S\d*", rule)]
+    makefile = (REPOSITORY / "Makefile").read_text("utf-8")
+    assert "ruff check ." in makefile.split("check:")[1].split("format:")[0]
+    assert "exec make check" in (REPOSITORY / ".ci/run").read_text("utf-8")
 
 
 def test_the_release_tools_are_pinned() -> None:

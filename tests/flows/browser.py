@@ -5,12 +5,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from tests.servers import REPOSITORY, Proxy
+from tests.servers import REPOSITORY
 
 ADMIN = "sk-admin-of-the-page"
 PICTURES = REPOSITORY / "build" / "page"
@@ -39,10 +39,16 @@ def chromium() -> Iterator[Browser]:
             browser.close()
 
 
+class Place(Protocol):
+    """Where the page is."""
+
+    url: str
+
+
 class Desk:
     """An operator in front of the page."""
 
-    def __init__(self, browser: Browser, proxy: Proxy, **context: Any) -> None:
+    def __init__(self, browser: Browser, proxy: Place, **context: Any) -> None:
         self._context = browser.new_context(viewport={"width": 1360, "height": 900}, **context)
         self._context.set_default_timeout(PATIENCE_MS)
         self._context.add_init_script(WATCH)
@@ -103,7 +109,7 @@ class Desk:
 
 
 @contextmanager
-def desk(browser: Browser, proxy: Proxy, **context: Any) -> Iterator[Desk]:
+def desk(browser: Browser, proxy: Place, **context: Any) -> Iterator[Desk]:
     """Closed at the end; an error of the test itself comes first."""
     one = Desk(browser, proxy, **context)
     try:

@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.flows.browser import ADMIN, Desk, chromium, desk
 from tests.flows.conftest import credential
+from tests.flows.test_nginx import nginx
 from tests.servers import Proxy
 from tests.simulation import Simulator
 
@@ -32,6 +34,7 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
         desk(browser, proxy) as one,
     ):
         sim.device(interval=0.2)
+        began = time.monotonic()
         page = one.open()
         expect(page.get_by_role("heading", name="Welcome to kiroproxy")).to_be_visible()
         one.picture("wizard-light")
@@ -49,6 +52,10 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
         expect(page.locator("pre").first).to_contain_text(f"ANTHROPIC_BASE_URL={proxy.url}\n")
         page.get_by_role("link", name="Overview").click()
         expect(page.locator("[data-state=serving]")).to_be_visible()
+        assert time.monotonic() - began < 120
+        users = page.get_by_role("region", name="Who uses it, last hour")
+        expect(users.get_by_text("1 request")).to_be_visible()
+        one.picture("serving")
 
         sim.fault("/generateAssistantResponse", status=429, times=9)
         assert ask(proxy).status_code == 429
@@ -60,6 +67,8 @@ def test_from_an_empty_install_to_a_first_answer(browser: Browser, tmp_path: Pat
         expect(back).not_to_have_text(before)
         assert page.locator("[data-state]").get_attribute("data-state") in ("down", "degraded")
         one.picture("cooling")
+        page.get_by_role("link", name="Usage").click()
+        expect(page.get_by_text("No balance is known yet.")).to_be_visible()
         page.get_by_role("link", name="Credentials", exact=True).click()
         expect(page.locator("[data-back]")).to_be_visible()
 
@@ -410,32 +419,177 @@ SCREENS = ("", "credentials", "connect", "routing", "keys", "usage", "requests",
 ACCESSIBLE = Path(__file__).with_name("accessibility.js").read_text("utf-8")
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_screen_is_fit_for_everybody(browser: Browser, office: Proxy, theme: str) -> None:
+def dialogs(one: Desk) -> Iterator[str]:
+    """Open each dialog in turn, and close it after it was looked at."""
+    page = one.page
+    add = page.get_by_role("button", name="Add a credential")
+    ways = {
+        "add-builder-id": "A code to approve",
+        "add-identity-center": "The company's sign-in",
+        "add-social": "In a browser;",
+        "add-machine": "What the Kiro IDE",
+        "add-paste": "Files of kiroproxy",
+        "add-api-key": "A Kiro API key",
+        "add-form": "A refresh token with",
+    }
+    one.open("credentials")
+    expect(page.locator("tr[data-id='1']")).to_be_visible()
+    add.click()
+    yield "add"
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog")).to_have_count(0)
+    for name, text in ways.items():
+        add.click()
+        page.locator("dialog .choice", has_text=text).click()
+        expect(page.locator("dialog .choice")).to_have_count(0)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        expect(page.locator("dialog .loading")).to_have_count(0)
+        yield name
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+    for item in ("Edit", "Test with a model", "Move to a group", "Delete"):
+        one.menu("alpha", item)
+        expect(page.get_by_role("dialog")).to_be_visible()
+        yield f"credential-{item.split()[0].lower()}"
+        page.keyboard.press("Escape")
+        expect(page.locator("dialog")).to_have_count(0)
+    for screen, opener in (
+        ("keys", "New key"),
+        ("routing", "New group"),
+        ("settings", "Change cooldownSec"),
+        ("settings?tab=backup", "Download a backup"),
+    ):
+        one.open(screen)
+        page.get_by_role("button", name=opener).first.click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        yield opener.split()[0].lower() + "-" + opener.split()[-1].lower()
+        page.keyboard.press("Escape")
+
+
+def test_every_screen_is_fit_for_everybody(browser: Browser, office: Proxy) -> None:
     """Names, contrast, references; and a picture of each screen for a person to look at."""
     found = {}
-    with desk(browser, office, color_scheme=theme) as one:
+    with desk(browser, office, reduced_motion="reduce") as one:
+
+        def look(name: str) -> None:
+            for theme in ("dark", "light"):
+                one.page.evaluate("(one) => document.documentElement.dataset.bsTheme = one", theme)
+                one.picture(f"{name}-{theme}")
+                found[f"{name} {theme}"] = one.page.evaluate(ACCESSIBLE)
+
+        for screen in (*SCREENS, "settings?tab=audit", "nowhere"):
+            one.open(screen)
+            one.settled()
+            look(screen.replace("?tab=", "-") or "overview")
+        one.open("credentials/1")
+        expect(one.page.get_by_role("dialog").get_by_role("tabpanel")).to_be_visible()
+        expect(one.page.locator("dialog .loading")).to_have_count(0)
+        look("drawer")
+        one.page.keyboard.press("Escape")
+        one.page.get_by_role("button", name="Actions for alpha").click()
+        look("menu")
+        one.page.keyboard.press("Escape")
+        one.page.get_by_label("Choose all that are shown").check()
+        look("bulk")
+        one.page.get_by_role("button", name="As cards").click()
+        look("cards")
+        one.page.get_by_role("button", name="As a table").click()
+        for name in dialogs(one):
+            look(name)
+    assert not {screen: all_ for screen, all_ in found.items() if all_}
+
+
+TOO_WIDE = """() => [...document.querySelectorAll("main *")]
+  .filter((one) => one.getBoundingClientRect().right > innerWidth + 1)
+  .filter((one) => !one.closest(".table-scroll, pre"))
+  .map((one) => `${one.tagName} ${one.className}`).slice(0, 5)"""
+
+
+def test_a_narrow_window_shows_everything(browser: Browser, office: Proxy) -> None:
+    """A telephone's width: nothing sticks out sideways, the menu is there."""
+    with desk(browser, office) as one:
+        one.page.set_viewport_size({"width": 390, "height": 844})
         for screen in SCREENS:
             page = one.open(screen)
             one.settled()
-            one.picture(f"{screen or 'overview'}-{theme}")
-            found[screen] = page.evaluate(ACCESSIBLE)
-        one.open("credentials/1")
-        expect(one.page.get_by_role("dialog").get_by_role("tabpanel")).to_be_visible()
-        one.picture(f"drawer-{theme}")
-        found["drawer"] = one.page.evaluate(ACCESSIBLE)
-        one.page.keyboard.press("Escape")
-        one.page.get_by_label("Choose all that are shown").check()
-        found["bulk"] = one.page.evaluate(ACCESSIBLE)
-        one.page.get_by_role("button", name="As cards").click()
-        one.picture(f"cards-{theme}")
-        found["cards"] = one.page.evaluate(ACCESSIBLE)
-        one.page.get_by_role("button", name="Add a credential").click()
-        one.picture(f"add-{theme}")
-        one.page.get_by_role("button", name="Form").click()
-        expect(one.page.get_by_label("Refresh token")).to_be_visible()
-        found["form"] = one.page.evaluate(ACCESSIBLE)
-    assert not {screen: all_ for screen, all_ in found.items() if all_}
+            one.picture(f"{screen or 'overview'}-narrow")
+            wide = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+            assert wide <= 0, (screen, page.evaluate(TOO_WIDE))
+            for link in page.locator("nav a").all():
+                expect(link).to_be_in_viewport()
+
+
+def test_behind_a_prefix_that_nginx_cuts(browser: Browser, office: Proxy, tmp_path: Path) -> None:
+    """Everything is asked for below the prefix, and the lines for clients have it."""
+    upstream = f"upstream kiroproxy {{ server 127.0.0.1:{office.port}; }}"
+    cut = {
+        "location / {": "location /kiro/ {",
+        "proxy_pass http://kiroproxy;": "proxy_pass http://kiroproxy/;",
+    }
+    with nginx(tmp_path, upstream, **cut) as front:
+        site = f"http://127.0.0.1:{front.port}/kiro"
+        with desk(browser, Behind(site)) as one:
+            page = one.open("credentials/1")
+            expect(page.get_by_role("dialog", name="alpha")).to_be_visible()
+            page.keyboard.press("Escape")
+            page.get_by_role("link", name="Connect").click()
+            expect(page.get_by_role("tabpanel")).to_contain_text(f"ANTHROPIC_BASE_URL={site}\n")
+            page.get_by_role("button", name="Send a test").click()
+            expect(page.get_by_text("First token after")).to_be_visible()
+            page.get_by_role("link", name="Why it went").click()
+            assert page.url.startswith(f"{site}/admin/routing?trace=")
+            page.goto(f"{site}/portal")
+            page.get_by_label("Client key").fill(office.key)
+            page.get_by_role("button", name="Show").click()
+            expect(page.locator("#clients")).to_contain_text(f"ANTHROPIC_BASE_URL='{site}'")
+            page.goto(f"{site}/api/admin/docs")
+            page.get_by_label("Admin key").fill(ADMIN)
+            page.get_by_role("button", name="Show").click()
+            expect(page.get_by_role("link", name="GET /overview")).to_be_visible()
+
+
+@dataclass
+class Behind:
+    """A proxy at another address."""
+
+    url: str
+
+
+def test_the_portal_of_a_key_holder(browser: Browser, office: Proxy) -> None:
+    """Refused in words, then limits, use and lines; in both languages, fit for everybody."""
+    wanted = {"name": "robin", "limits": {"requests_per_minute": 9}}
+    admin = {"x-api-key": ADMIN}
+    keys = f"{office.url}/api/admin/keys"
+    made = requests.post(keys, json=wanted, headers=admin, timeout=10).json()
+    try:
+        with desk(browser, office) as one:
+            one.allow(401)
+            page = one.page
+            page.goto(f"{office.url}/portal")
+            page.get_by_label("Client key").fill("kp_of-nobody")
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text("Ask whoever gave it to you")
+            one.picture("portal-refused")
+            page.wait_for_timeout(1100)  # within a second every worker knows the key
+            page.get_by_label("Client key").fill(made["key"])
+            page.keyboard.press("Enter")
+            expect(page.locator("#facts")).to_contain_text("robin")
+            expect(page.get_by_text("0 of 9")).to_be_visible()
+            expect(page.locator("#clients")).to_contain_text("ANTHROPIC_BASE_URL")
+            assert made["key"] not in page.locator("#clients").inner_text()
+            for theme in ("dark", "light"):
+                page.emulate_media(color_scheme=theme)
+                one.picture(f"portal-{theme}")
+                assert page.evaluate(ACCESSIBLE) == []
+            page.get_by_role("button", name="Language").click()
+            expect(page.get_by_role("heading", name="剩余额度")).to_be_visible()
+            assert page.evaluate(ACCESSIBLE) == []
+            page.reload()
+            expect(page.locator("#facts")).to_contain_text("robin")
+            page.get_by_role("button", name="清除密钥").click()
+            assert page.evaluate("sessionStorage.getItem('key')") is None
+    finally:
+        requests.delete(f"{keys}/{made['id']}", headers=admin, timeout=10)
 
 
 def test_a_keyboard_is_enough(one: Desk) -> None:
@@ -465,6 +619,20 @@ def test_a_keyboard_is_enough(one: Desk) -> None:
     expect(page.get_by_role("menuitem").nth(1)).to_be_focused()
     page.keyboard.press("Escape")
     expect(opener).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    expect(page.get_by_role("menuitem", name="Delete")).to_be_focused()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")  # disables: the row is drawn anew
+    one.told("alpha is disabled.")
+    expect(opener).to_be_focused()
+    one.menu("alpha", "Edit")
+    expect(page.get_by_label("Label")).to_be_focused()
+    page.wait_for_timeout(1500)  # the row below is drawn anew meanwhile
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Actions for alpha")).to_be_focused()
+    one.menu("alpha", "Enable")
+    one.told("alpha is enabled.")
 
 
 UNTRANSLATED = """async () => {
@@ -492,6 +660,13 @@ def test_in_chinese(browser: Browser, office: Proxy) -> None:
             one.settled()
             assert page.evaluate(UNTRANSLATED) == []
         one.picture("settings-zh")
+        expect(page.locator("[data-key=cooldownSec]")).to_contain_text("凭据")
+        one.allow(400)
+        page.get_by_role("button", name="更改 region").click()
+        page.get_by_role("dialog").get_by_label("region").fill("somewhere else")
+        page.get_by_role("button", name="保存").click()
+        expect(page.get_by_role("alert").get_by_text("region：必须是 AWS 区域")).to_be_visible()
+        page.keyboard.press("Escape")
         page.get_by_role("button", name="English").click()
         expect(page.get_by_role("heading", name="Settings")).to_be_visible()
 

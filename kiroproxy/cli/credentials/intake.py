@@ -208,8 +208,8 @@ def import_(
     """Import credentials of the Kiro IDE, kiro-cli and other programs.
 
     A SOURCE is a file (credentials.json, exports of kiro.rs, kiro2api, Kiro Account Manager, the
-    IDE's token file, kiro-cli's database), `-` for stdin, or JSON itself. Without any, the Kiro
-    IDE's sign-in is taken. Exit code 1 when a row failed.
+    IDE's token file, the database of kiro2api or kiro-cli), `-` for stdin, or JSON itself. Without
+    any, the Kiro IDE's sign-in is taken. Exit code 1 when a row failed.
     """
     from kiroproxy.credentials import intake
     from kiroproxy.credentials.groups import check_name

@@ -7,6 +7,7 @@ Entries that cannot be used are named in `problems` and written back as they wer
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -24,6 +25,9 @@ from kiroproxy.errors import ConfigError
 SINGLE: Final = "single"
 ARRAY: Final = "array"
 WRAPPERS: Final = ("credentials", "tokens")
+_STRING: Final = r'("(?:[^"\\]|\\.)*")'
+_COMMENT: Final = re.compile(_STRING + r"|//[^\n]*|/\*.*?\*/", re.DOTALL)
+_LAST_COMMA: Final = re.compile(_STRING + r"|,(?=\s*[\]}])", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,26 @@ def _finite(text: str) -> float:
     return number
 
 
+def parse_json(text: str) -> Any:
+    """JSON, also with the comments and trailing commas of files that people write (X11).
+
+    Raises:
+        ValueError, RecursionError: says why it is none.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+    except ValueError:
+        # json5, which reads config.json, takes a second for 60 kB: a worker's streams would wait
+        plain = _LAST_COMMA.sub(_strings_only, _COMMENT.sub(_strings_only, text))
+        if plain == text:
+            raise
+    return json.loads(plain, parse_constant=_no_constant, parse_float=_finite)
+
+
+def _strings_only(found: re.Match[str]) -> str:
+    return found[1] or " "
+
+
 def parse_document(data: bytes) -> Document:
     """Read a credentials file; an empty one holds none (S97).
 
@@ -86,7 +110,7 @@ def parse_document(data: bytes) -> Document:
         text = data.decode("utf-8-sig")
         if not text.strip():
             return Document()
-        top = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        top = parse_json(text)
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors are ValueErrors
         raise ConfigError("credentials", f"the file is not JSON: {error}") from error
     if isinstance(top, list):

@@ -4,11 +4,12 @@ What comes over HTTP is content: it names no file of this machine to read or to 
 and no host for a token but those that are Kiro's or Microsoft's.
 """
 
+import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import marshmallow as ma
 from flask import request
@@ -32,6 +33,12 @@ from kiroproxy.web.services import services
 blueprint = room("imports", "Credentials of other programs.")
 NAME_LIMIT = 100
 MACHINE = "machine"
+MARKS: Final = {
+    "kiro-ide": {"clientIdHash"},
+    "account-manager": {"credentials", "nickname"},
+    "kiro2api": {"auth"},
+}
+"""Fields that only one program's entries have."""
 NOBODY = "Neither the Kiro IDE's nor kiro-cli's sign-in is on this machine."
 
 
@@ -223,7 +230,7 @@ def _read(schema: type[ma.Schema]) -> tuple[dict[str, Any], str, list[Found]]:
     if not files:
         raise InvalidRequest("content: is missing; send it, or a file", param="content")
     found = [read_upload(name, data) for name, data in files]
-    kinds = {"kiro-cli" if data.startswith(sources.SQLITE) else "json" for _, data in files}
+    kinds = {format_of(data) for _, data in files}
     return given, kinds.pop() if len(kinds) == 1 else "mixed", found
 
 
@@ -241,6 +248,20 @@ def _read_form(schema: type[ma.Schema]) -> tuple[dict[str, Any], list[tuple[str,
     if "content" in given:
         files.append(("content", given["content"].encode()))
     return given, files
+
+
+def format_of(data: bytes) -> str:
+    """Whose file it is, by what only that program writes; `json` is anybody's list."""
+    if data.startswith(sources.SQLITE):
+        return "kiro-cli"
+    try:
+        top = json.loads(data)
+    except (ValueError, RecursionError):
+        return "json"
+    lists = [top.get(key) for key in sources.LISTS] if isinstance(top, dict) else [top]
+    entries = next((one for one in lists if isinstance(one, list)), [top])
+    first = next((one for one in entries if isinstance(one, dict)), {})
+    return next((name for name, marks in MARKS.items() if marks & first.keys()), "json")
 
 
 def read_upload(name: str, data: bytes) -> Found:

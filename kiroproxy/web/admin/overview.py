@@ -1,6 +1,7 @@
 """`/api/admin/overview` and `/status`: is it serving, and what is about to break?"""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from kiroproxy.credentials.overview import Overview, overview
 from kiroproxy.credentials.pool import PoolStatus
 from kiroproxy.errors import DatabaseError
 from kiroproxy.ledger.audit import build_entry
-from kiroproxy.ledger.usage_query import Asked, build_total
+from kiroproxy.ledger.usage import UsageRow
+from kiroproxy.ledger.usage_query import Asked, Total, build_total
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import rest, room
 from kiroproxy.web.admin.shapes import AuditEntry, list_of
@@ -22,6 +24,8 @@ from kiroproxy.web.services import Services, services
 blueprint = room("overview", "Is it serving, and what is about to break?")
 SPAN = timedelta(hours=1)
 EVENTS = 10
+FAILURES = 5
+USERS = 6
 SOON = timedelta(days=1)
 EXHAUSTED = "QuotaExceeded"
 BY_HAND = "Manual"
@@ -45,6 +49,7 @@ class PoolFacts(ma.Schema):
     cooling = ma.fields.Integer()
     exhausted = ma.fields.Integer()
     disabled = ma.fields.Integer()
+    reasons = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.Integer())
     inFlight = ma.fields.Integer()
     places = ma.fields.Integer()
 
@@ -53,6 +58,7 @@ class Soon(ma.Schema):
     """What ends or returns."""
 
     credentialId = ma.fields.Integer()
+    name = ma.fields.String()
     what = ma.fields.String()
     at = ma.fields.String()
     reason = ma.fields.String()
@@ -87,7 +93,31 @@ class Minute(ma.Schema):
     requests = ma.fields.Integer()
     errors = ma.fields.Integer()
     firstEvent = ma.fields.Float(allow_none=True)
+    firstEventP50 = ma.fields.Float(allow_none=True)
+    firstEventP95 = ma.fields.Float(allow_none=True)
+    inFlight = ma.fields.Float()
     credits = ma.fields.Float()
+
+
+class User(ma.Schema):
+    """A client key that was used in the last hour; the root key has no id."""
+
+    keyId = ma.fields.String()
+    name = ma.fields.String()
+    requests = ma.fields.Integer()
+    errors = ma.fields.Integer()
+    credits = ma.fields.Float()
+
+
+class Failure(ma.Schema):
+    """A request that failed in the last hour."""
+
+    time = ma.fields.String()
+    status = ma.fields.Integer()
+    errorType = ma.fields.String()
+    model = ma.fields.String()
+    credentialId = ma.fields.Integer()
+    traceId = ma.fields.String()
 
 
 class OverviewAnswer(ma.Schema):
@@ -104,6 +134,8 @@ class OverviewAnswer(ma.Schema):
     credits = ma.fields.Nested(Credits)
     traffic = ma.fields.Nested(Traffic)
     series = ma.fields.List(ma.fields.Nested(Minute))
+    users = ma.fields.List(ma.fields.Nested(User))
+    failures = ma.fields.List(ma.fields.Nested(Failure))
     events = list_of(AuditEntry)
 
 
@@ -189,6 +221,7 @@ def _event(one: Overview, what: str, at: datetime) -> tuple[datetime, dict[str, 
     words = {"token": "its access token ends and cannot be renewed"}
     entry = {
         "credentialId": one.credential.id,
+        "name": one.credential.label or one.credential.name or one.credential.email or "",
         "what": what,
         "at": rows.time(at),
         "reason": words.get(what, one.reason),
@@ -196,15 +229,17 @@ def _event(one: Overview, what: str, at: datetime) -> tuple[datetime, dict[str, 
     return at, entry
 
 
-def _pool_facts(seen: Sequence[Overview]) -> dict[str, int]:
+def _pool_facts(seen: Sequence[Overview]) -> dict[str, Any]:
     off = [one.credential.disabled_reason for one in seen if one.standing == "disabled"]
     exhausted = off.count(EXHAUSTED)
+    others = Counter(reason or BY_HAND for reason in off if reason != EXHAUSTED)
     return {
         "total": len(seen),
         "usable": sum(one.standing == "active" for one in seen),
         "cooling": sum(one.standing == "cooling" for one in seen),
         "exhausted": exhausted,
         "disabled": len(off) - exhausted,
+        "reasons": dict(others.most_common()),
         "inFlight": sum(one.in_flight for one in seen),
         "places": sum(one.places for one in seen if one.standing != "disabled"),
     }
@@ -218,14 +253,10 @@ def _of_ledger(parts: Services, now: datetime) -> dict[str, Any]:
     """
     accounts, out = forecast(parts)
     asked = Asked(now - SPAN, now + timedelta(minutes=1))
-    totals = parts.ledger.reader.totals(asked)
+    reader = parts.ledger.reader
+    totals, newest = reader.totals(asked), reader.rows(asked, page_size=1000).rows
     sums = build_total(totals[0]) if totals else {}
-    waits = [
-        row.first_event_s
-        for row in parts.ledger.reader.rows(asked, page_size=1000).rows
-        if row.first_event_s is not None
-    ]
-    minutes = [build_total(one) for one in parts.ledger.reader.series("minute", asked)]
+    waits = [row.first_event_s for row in newest if row.first_event_s is not None]
     return {
         "credits": {
             "left": out.pool.left,
@@ -243,19 +274,77 @@ def _of_ledger(parts: Services, now: datetime) -> dict[str, Any]:
             "firstEventP50": percentile(waits, 0.5),
             "firstEventP95": percentile(waits, 0.95),
         },
-        "series": [
-            {
-                "start": one["start"],
-                "requests": one["requests"],
-                "errors": one["errors"],
-                "firstEvent": one["first_event_s"],
-                "credits": one["credits"],
-            }
-            for one in minutes
-        ],
+        "series": minutes_of(reader.series("minute", asked), newest),
+        "users": _users(parts, reader.totals(asked, ["key_id"])),
+        "failures": [_failure(row) for row in newest if row.status >= 400][:FAILURES],
         "events": [
             build_entry(one) for one in parts.ledger.audit.entries(page_size=EVENTS).entries
         ],
+    }
+
+
+def minutes_of(totals: Sequence[Total], newest: Sequence[UsageRow]) -> list[dict[str, Any]]:
+    """Minutes with requests, oldest first; percentiles as far back as the newest rows reach.
+
+    `inFlight` is the mean of a minute, as those show that ended in it or later: what took long
+    counts in each minute through which it ran.
+    """
+    waits: dict[int, list[float]] = {}
+    for row in newest:
+        if row.first_event_s is not None:
+            waits.setdefault(int(row.time // 60), []).append(row.first_event_s)
+    known = {int(one.start.timestamp() // 60): one for one in totals if one.start is not None}
+    busy: Counter[int] = Counter()  # milliseconds of requests within each minute
+    for minute, total in known.items():
+        _spread(minute, total, busy)
+    return [
+        {
+            "start": f"{datetime.fromtimestamp(minute * 60, UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "requests": total.requests if total else 0,
+            "errors": total.errors if total else 0,
+            "firstEvent": total.first_event_s if total else None,
+            "firstEventP50": percentile(waits.get(minute, ()), 0.5),
+            "firstEventP95": percentile(waits.get(minute, ()), 0.95),
+            "inFlight": round(busy[minute] / 60_000, 2),
+            "credits": total.credits if total else 0.0,
+        }
+        for minute in sorted(known.keys() | busy.keys())
+        for total in (known.get(minute),)
+    ]
+
+
+def _spread(minute: int, total: Total, busy: "Counter[int]") -> None:
+    """Add the time of a minute's requests to the minutes through which their mean one ran."""
+    mean_s = total.duration_s / max(total.requests, 1)
+    reach = min(max(math.ceil(mean_s / 60), 1), 60)
+    for one in range(minute - reach + 1, minute + 1):
+        busy[one] += round(total.duration_s * 1000 / reach)
+
+
+def _users(parts: Services, totals: Sequence[Total]) -> list[dict[str, Any]]:
+    """Who asked most in the last hour."""
+    names = {one.id: one.name or one.hint for one in parts.ledger.book.all()}
+    most = sorted(totals, key=lambda one: one.requests, reverse=True)[:USERS]
+    return [
+        {
+            "keyId": one.by["key_id"],
+            "name": names.get(one.by["key_id"], ""),
+            "requests": one.requests,
+            "errors": one.errors,
+            "credits": one.credits,
+        }
+        for one in most
+    ]
+
+
+def _failure(row: UsageRow) -> dict[str, Any]:
+    return {
+        "time": rows.time(datetime.fromtimestamp(row.time, UTC)),
+        "status": row.status,
+        "errorType": row.error_type,
+        "model": row.model_asked or row.model,
+        "credentialId": row.credential_id,
+        "traceId": row.trace_id,
     }
 
 

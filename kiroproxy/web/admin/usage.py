@@ -256,7 +256,7 @@ def show_forecast() -> dict[str, Any]:
     accounts, found = forecast(services())
     resets = {one.id: one.resets_at for one in accounts}
     return {
-        "pool": _forecast(found.pool),
+        "pool": _forecast(found.pool) | ({} if accounts else {"dryAt": None}),  # nobody knows
         "credentials": [
             {"credentialId": id_, "resetsAt": rows.time(resets[id_])} | _forecast(one)
             for id_, one in found.credentials.items()

@@ -262,3 +262,25 @@ def test_a_token_that_is_there_twice_is_told() -> None:
     assert len(document.credentials) == 5
     [problem] = document.problems
     assert problem.startswith("#3 has the same refresh token as #1")
+
+
+def test_comments_and_last_commas_are_for_people() -> None:
+    """X11: document A's sample has them. What is written is plain JSON."""
+    text = """
+    [ // mine
+      {"refreshToken": "a//b/*c*/", "note": "say \\"// hi\\", ]",  /* of
+         work */ "priority": 1,},
+      {"refreshToken": "two"}, // the other
+    ]
+    """
+    document = parse_document(text.encode())
+    assert [one.refresh_token for one in document.credentials] == ["a//b/*c*/", "two"]
+    assert document.credentials[0].extra["note"] == 'say "// hi", ]'
+    assert document.credentials[0].priority == 1
+    json.loads(build_document(document, document.credentials))
+
+
+@pytest.mark.parametrize("text", ["[{'refreshToken': 1}]", "[{},,]", "[/* ]", "[//]", '["a,]'])
+def test_other_liberties_are_none(text: str) -> None:
+    with pytest.raises(ConfigError, match="not JSON"):
+        parse_document(text.encode())

@@ -11,8 +11,10 @@ from kiroproxy import errors as e
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.overview import Overview
 from kiroproxy.credentials.pool import PoolStatus
+from kiroproxy.ledger.usage import UsageRow
+from kiroproxy.ledger.usage_query import Total
 from kiroproxy.runtime import Tally
-from kiroproxy.web.admin.overview import judge, percentile, soon
+from kiroproxy.web.admin.overview import judge, minutes_of, percentile, soon
 from tests.web.admin.conftest import Desk
 from tests.web.conftest import BODY, KEY
 
@@ -59,14 +61,14 @@ def test_a_store_that_cannot_be_written_is_trouble() -> None:
 def test_what_comes_soon() -> None:
     pool = [
         seen("disabled", **SPENT, disabled_until=NOW + timedelta(days=9)),
-        seen("cooling", 12.0),
+        seen("cooling", 12.0, label="mine"),
         replace(seen(), credential=Credential(id=4, expires_at=NOW + timedelta(hours=1))),
         seen(expires_at=NOW + timedelta(hours=1)),
         seen("disabled", **OFF),
     ]
     found = soon(pool, NOW)
     assert [one["what"] for one in found] == ["cooling", "token", "exhausted"]
-    assert found[0]["at"] == "2026-11-20T00:00:12.000Z"
+    assert (found[0]["at"], found[0]["name"]) == ("2026-11-20T00:00:12.000Z", "mine")
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,36 @@ def test_what_comes_soon() -> None:
 )
 def test_percentiles(values: Any, share: float, found: float | None) -> None:
     assert percentile(list(values), share) == found
+
+
+def test_minutes_have_percentiles_and_what_was_in_flight() -> None:
+    """Three minutes of one stream count in each of the three; a minute alone has no percentile."""
+    sums = {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cache_read_tokens": 0,
+        "cache_write_tokens": 0,
+        "credits": 0.0,
+        "first_event_s": 1.0,
+    }
+    totals = [
+        Total(by={}, start=NOW, requests=1, errors=0, duration_s=30.0, **sums),
+        Total(
+            by={},
+            start=NOW + timedelta(minutes=5),
+            requests=1,
+            errors=1,
+            duration_s=180.0,
+            **sums,
+        ),
+    ]
+    rows = [UsageRow(time=NOW.timestamp() + 301, first_event_s=wait) for wait in (1.0, 2.0, 9.0)]
+    found = minutes_of(totals, rows)
+    assert [one["start"][11:16] for one in found] == ["00:00", "00:03", "00:04", "00:05"]
+    assert [one["inFlight"] for one in found] == [0.5, 1.0, 1.0, 1.0]
+    assert [one["requests"] for one in found] == [1, 0, 0, 1]
+    assert (found[0]["firstEventP50"], found[3]["firstEventP50"]) == (None, 2.0)
+    assert found[3]["firstEventP95"] == 9.0
 
 
 def test_an_empty_installation(open_desk: Callable[..., Desk]) -> None:
@@ -92,6 +124,7 @@ def test_at_a_glance(open_desk: Callable[..., Desk]) -> None:
     pool = told["pool"]
     assert (pool["total"], pool["usable"], pool["cooling"], pool["disabled"]) == (3, 1, 1, 1)
     assert told["soon"][0]["credentialId"] == 1
+    assert pool["reasons"] == {"Manual": 1}
     assert told["events"][0]["action"] == "credential.disable"
     assert told["credits"]["known"] == 0
     assert told["setupNeeded"] is False

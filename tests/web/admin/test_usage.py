@@ -93,6 +93,7 @@ def test_export(used: Desk) -> None:
 
 
 def test_forecast(used: Desk) -> None:
+    assert used.get("/usage/forecast")["pool"]["dryAt"] is None, "no balance is known"
     end = datetime.now(UTC) + timedelta(days=30)
     used.accounts.usages[1] = Usage("PRO", 50.0, 49.0, end)
     used.get("/credentials/1/balance")

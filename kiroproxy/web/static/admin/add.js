@@ -1,8 +1,10 @@
 // Ways to add a credential: sign in, from this machine, paste or upload, API key, form.
 
 import { ApiError, call, get, post, remove, rows } from "./api.js";
-import { h, icon, put } from "./dom.js";
-import { badge, bar, button, copyButton, dialog, field, form, loading, notify, table, values } from "./ui.js";
+import { h, icon, put, seldom } from "./dom.js";
+import { kindText } from "./phrases.js";
+import { refusalText, told } from "./said.js";
+import { badge, bar, button, copyButton, dialog, empty, field, form, loading, notify, table, values } from "./ui.js";
 import { countdown, t } from "./words.js";
 
 const WAYS = [
@@ -26,10 +28,11 @@ export function addCredential(done) {
   dialog(t("Add a credential"), (close) => addChoices(done, () => close()), { class: "wide" });
 }
 
+const groupField = (groups) => field("group", t("Group"), { kind: "select", choices: [["", "default"], ...groups.filter((one) => one !== "default")], help: t("Whom it serves.") });
+const priorityField = () => field("priority", t("Priority"), { kind: "number", min: 0, step: 1, help: t("The lowest goes first; 0 if left out.") });
 const placeFields = (groups) => [
-  field("group", t("Group"), { kind: "select", choices: [["", "default"], ...groups.filter((one) => one !== "default")], help: t("Whom it serves.") }),
-  field("priority", t("Priority"), { kind: "number", min: 0, step: 1, help: t("The lowest goes first; 0 if left out.") }),
-  field("label", t("Label"), { help: t("Your own name for it.") }),
+  field("label", t("Label"), { help: t("Your own name for it; it can be left out.") }),
+  h("div.pairs", {}, groupField(groups), priorityField()),
 ];
 
 const groupNames = async () => (await get("/groups")).groups.map((one) => one.name);
@@ -83,9 +86,9 @@ function follow(begun, done) {
       notify(t("Signed in: credential {id} is there.", { id: seen.credentialId }));
       done(seen.credentialId);
     } else if (ended) {
-      put(state, badge("bad", seen.message ?? seen.error ?? t("The sign-in has failed."), "x-circle-fill"), h("p.muted", {}, t("Nothing was kept. Close this and begin again.")));
+      put(state, badge("bad", told(seen.message) || seen.error || t("The sign-in has failed."), "x-circle-fill"), h("p.muted", {}, t("Nothing was kept. Close this and begin again.")));
     } else {
-      put(state, h("span.spinner"), " ", seen.phase === "storing" ? t("Looking at the account…") : t("Waiting for you to approve it…"), " ", left, seen.trouble && h("p.warn-text", {}, seen.trouble));
+      put(state, h("span.spinner"), " ", seen.phase === "storing" ? t("Looking at the account…") : begun.userCode ? t("Waiting for you to approve it…") : t("Waiting for the address at the end…"), " ", left, seen.trouble && h("p.warn-text", {}, told(seen.trouble)));
     }
   };
   const poll = async () => {
@@ -147,7 +150,7 @@ async function paste(done) {
     },
     field("content", t("Content of a file"), { kind: "textarea", rows: 8, placeholder: '[{"refreshToken": "…"}]', help: t("JSON of kiroproxy, kiro.rs, kiro2api, Kiro Account Manager, or the Kiro IDE's kiro-auth-token.json.") }),
     h("div.mb-3", {}, h("label.form-label", { for: "import-files" }, t("or files")), drop, h("div.form-text", { id: "import-help" }, t("JSON, or kiro-cli's database."))),
-    placeFields(groups).slice(0, 2));
+    h("div.pairs", {}, groupField(groups), priorityField()));
   }, { class: "wide" });
 }
 
@@ -194,17 +197,26 @@ function preview(body, seen, what, close, done) {
   const count = () => { go.textContent = t("Import {n}", { n: chosen.size }); go.disabled = !chosen.size; };
   count();
   const check = (row) => h("input.form-check-input", { type: "checkbox", checked: chosen.has(row.number), disabled: row.status !== "new", "aria-label": t("Import row {n}", { n: row.number }), onchange: (event) => { chosen[event.target.checked ? "add" : "delete"](row.number); count(); } });
-  put(body,
-    h("p", {}, t("Recognised: {format}. {new} new, {duplicate} there already, {failed} unusable.", seen)),
-    seen.notes.map((one) => h("p.warn-text", {}, one)),
-    seen.rows.length > 0 ? table(t("Found credentials"), [{ title: "", label: t("Import"), cell: check }, ...columns()], seen.rows) : h("p.muted", {}, t("There is nothing to import.")),
+  if (!seen.rows.length) return void put(body, empty(t("There is nothing to import."), seen.notes.length ? seen.notes.map((one) => h("span.d-block", {}, told(one))) : t("The file has no credentials in it."), button(t("Close"), () => close(), { kind: "primary" })));
+  return void put(body,
+    h("p", {}, t("Recognised: {format}. {new} new, {duplicate} there already, {failed} unusable.", { ...seen, format: FORMATS[seen.format]?.() ?? seen.format })),
+    seen.notes.map((one) => h("p.warn-text", {}, icon("exclamation-triangle-fill"), " ", told(one))),
+    table(t("Found credentials"), [{ title: "", label: t("Import"), cell: check }, ...columns()], seen.rows),
     h("div.mt-3", {}, verify), h("div.actions", {}, button(t("Cancel"), () => close()), go));
 }
 
+const FORMATS = {
+  json: () => t("a JSON list of credentials"), "kiro-cli": () => t("kiro-cli's database"), "kiro-ide": () => t("the Kiro IDE's token file"),
+  "account-manager": () => t("an export of Kiro Account Manager"), kiro2api: () => t("kiro2api's credentials"), machine: () => t("sign-ins of this machine"), mixed: () => t("files of several kinds"),
+};
+
+/** What is wrong with an entry; where it stood is its row. */
+const whyText = (why) => refusalText(why.replace(/^[^:]*: (?=credentials)/, "").replace(/^credentials(\[\d+\])?\.?/, ""));
+
 const columns = () => [
   { title: t("Row"), class: "num", cell: (row) => row.number },
-  { title: t("Account"), cell: (row) => [row.label || row.email || row.tokenPreview || "–", row.why && h("small.reason", { title: row.why }, row.why)] },
-  { title: t("Kind"), cell: (row) => row.authMethod ?? "–" },
+  { title: t("Account"), cell: (row) => [row.label || row.email || row.tokenPreview || "–", row.why && h("div.muted.small", {}, whyText(row.why))] },
+  { title: t("Kind"), cell: (row) => (row.authMethod ? kindText(row) : "–") },
   { title: t("Group"), cell: (row) => row.group ?? "–" },
   { title: t("State"), cell: (row) => STATUS[row.status]?.() ?? row.status },
 ];
@@ -222,12 +234,16 @@ async function run(body, what, more, close, done) {
     put(list, table(t("Results"), columns(), seen));
   };
   draw();
+  let ended = false;
+  const soon = seldom(() => { if (!ended) draw(); });
   try {
     for await (const row of rows(await call("POST", "/credentials/import", withFields(what, more), { accept: "application/x-ndjson" }))) {
       if (row.type === "summary") put(state, t("{added} added, {duplicate} there already, {failed} failed.", row));
-      else { seen.push(row); draw(); }
+      else { seen.push(row); soon(); }
     }
   } finally {
+    ended = true;
+    put(list, table(t("Results"), columns(), seen));
     put(body, state, list, h("div.actions.mt-3", {}, button(t("Close"), () => close(), { kind: "primary" })));
     done();
   }
@@ -244,11 +260,11 @@ async function apiKey(done) {
 
 async function byHand(done) {
   const groups = await groupNames();
+  const client = h("div.pairs", { hidden: true }, field("clientId", t("Client id")), field("clientSecret", t("Client secret"), { kind: "password" }));
   return dialog(t("Add by form"), (close) => form(t("Verify and add"), (box) => add(values(box), close, done),
-    field("authMethod", t("Kind"), { kind: "select", choices: [["social", t("Social (Google, GitHub)")], ["idc", t("IdC (Builder ID, Identity Center)")]] }),
+    field("authMethod", t("Kind"), { kind: "select", choices: [["social", t("Social (Google, GitHub)")], ["idc", t("IdC (Builder ID, Identity Center)")]], onchange: (event) => (client.hidden = event.target.value !== "idc") }),
     field("refreshToken", t("Refresh token"), { kind: "textarea", rows: 3, required: true }),
-    field("clientId", t("Client id"), { help: t("Needed for IdC.") }),
-    field("clientSecret", t("Client secret"), { kind: "password", help: t("Needed for IdC.") }),
+    client,
     h("details.mb-3", {}, h("summary", {}, t("More")),
       ["region", "authRegion", "apiRegion", "profileArn", "machineId", "email"].map((name) => field(name, name)),
       field("proxyUrl", "proxyUrl", { placeholder: "socks5h://…" }), field("proxyUsername", "proxyUsername"), field("proxyPassword", "proxyPassword", { kind: "password" }),
@@ -259,6 +275,6 @@ async function byHand(done) {
 async function add(body, close, done) {
   const made = await post("/credentials", body);
   close();
-  notify(t("Credential {id} is there.", { id: made.credentialId }), "success", made.message);
+  notify(t("Credential {id} is there.", { id: made.credentialId }), "success", t("Kiro has accepted it; it serves from now on."));
   done(made.credentialId);
 }

@@ -1,10 +1,11 @@
 // The admin API: the key, calls, and errors that say cause, consequence and next step.
 
+import { root } from "./dom.js";
+import { refusalText } from "./said.js";
 import { t } from "./words.js";
 
 const KEY = "kiroproxy.adminKey";
-const page = document.documentElement.dataset.root; // …/admin
-export const site = page.replace(/\/admin$/, "");
+export const site = root.replace(/\/admin$/, "");
 const api = `${site}/api/admin`;
 
 export const key = {
@@ -62,7 +63,7 @@ export async function call(method, path, body, options = {}) {
 async function refusal(answer, options) {
   const said = await answer.json().catch(() => ({}));
   const known = said.error ?? said;
-  const error = new ApiError(answer.status, known.type ?? "", known.message || answer.statusText,
+  const error = new ApiError(answer.status, known.type ?? "", known.message ? refusalText(known.message) : t("The server answered {status}.", { status: answer.status }),
     Number(answer.headers.get("retry-after")) || undefined);
   error.param = known.param;
   if (answer.status === 401 && !options.key && !options.base) onSignedOut();

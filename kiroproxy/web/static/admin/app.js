@@ -1,13 +1,14 @@
 // The shell: sign-in, navigation, theme, language; the screens do the rest.
 
-import { get, key, whenSignedOut, ApiError } from "./api.js";
-import { h, icon, put } from "./dom.js";
+import { get, key, site, whenSignedOut, ApiError } from "./api.js";
+import { h, icon, put, root } from "./dom.js";
 import { field, form, failure, loading } from "./ui.js";
 import { language, loadWords, setLanguage, t } from "./words.js";
 
 const html = document.documentElement;
-const root = html.dataset.root;
 const app = document.getElementById("app");
+// browsers look the icon up again when the address changes, and would resolve it anew
+document.querySelector("link[rel=icon]").href = `${root}/static/icon.svg`;
 
 const SCREENS = [
   ["", "speedometer2", "Overview", () => import("./overview.js")],
@@ -71,6 +72,7 @@ function start() {
       h("nav", { "aria-label": t("Screens") }, links),
       h("div.side-foot", {},
         h("div.switches", {}, switches()),
+        h("a.icon-button.text.docs", { href: `${site}/api/admin/docs` }, icon("braces"), " ", t("Admin API")),
         h("button.icon-button.text", { type: "button", onclick: () => { key.forget(); signIn(); } }, icon("box-arrow-right"), " ", t("Sign out")),
         h("div.muted.small", {}, `${html.dataset.version}`))),
     main));

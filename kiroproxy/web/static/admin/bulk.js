@@ -1,7 +1,8 @@
 // Many credentials at once, with progress and a result for each.
 
 import { ApiError, call, rows } from "./api.js";
-import { h, put } from "./dom.js";
+import { h, put, seldom } from "./dom.js";
+import { refusalText } from "./said.js";
 import { badge, bar, button, confirm, dialog, field, form, table, values } from "./ui.js";
 import { t, tn } from "./words.js";
 
@@ -24,7 +25,7 @@ export function bulkBar(place, seen, reload, signal) {
   put(place, h("section.card.bulk", { "aria-label": t("With those that are chosen") },
     h("strong", {}, t("{n} chosen", { n: ids.length })),
     ACTIONS.map(([action, text, symbol]) => button(text(), () => begin(action, text(), ids, seen, reload, signal), { icon: symbol, kind: action === "delete" ? "outline-danger" : undefined })),
-    button(t("Choose none"), () => { seen.chosen.clear(); reload(); })));
+    button(t("Choose none"), () => { seen.chosen.clear(); document.querySelector("main h1")?.focus(); return reload(); })));
 }
 
 async function begin(action, text, ids, seen, reload, signal) {
@@ -57,25 +58,32 @@ function run(action, text, what, seen, reload, signal) {
   const list = h("div");
   const draw = () => {
     put(state, t("{n} of {total} done", { n: results.length, total }));
+    show();
+  };
+  const show = () => {
     put(progress, bar(results.length / total, t("{n} of {total} done", { n: results.length, total })));
     put(list, table(t("Results"), [
       { title: t("Credential"), cell: (row) => names.get(row.id) },
-      { title: t("Result"), cell: (row) => (row.success ? badge("ok", t("done"), "check-circle-fill") : [badge("bad", t("failed"), "x-circle-fill"), " ", row.error]) },
-    ], results.slice(-200)));
+      { title: t("Result"), cell: (row) => (row.success ? badge("ok", t("done"), "check-circle-fill") : [badge("bad", t("failed"), "x-circle-fill"), " ", refusalText(row.error ?? "")]) },
+    ], [...results].sort((a, b) => Number(a.success) - Number(b.success)).slice(0, 200)));
   };
   draw();
+  let ended = false;
+  const soon = seldom(() => { if (!ended) draw(); });
   const work = async () => {
     try {
       const answer = await call("POST", "/credentials/bulk", { action, ...what }, { accept: "application/x-ndjson", signal: stop.signal });
       for await (const row of rows(answer)) {
-        if (row.type === "summary") put(state, t("{succeeded} done, {failed} failed.", row));
-        else { results.push(row); draw(); }
+        if (row.type === "summary") { ended = true; put(state, t("{succeeded} done, {failed} failed.", row)); }
+        else { results.push(row); soon(); }
       }
+      show();
     } catch (error) {
       if (error.name === "AbortError") return;
       if (!(error instanceof ApiError)) throw error;
       put(state, h("span.trouble", {}, `${error.message} ${error.remedy}`));
     } finally {
+      ended = true;
       reload();
     }
   };

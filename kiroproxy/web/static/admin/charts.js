@@ -6,22 +6,31 @@ const WIDTH = 240;
 const HEIGHT = 48;
 export const SERIES = 8; // so many colours in the style sheet
 
-/** A line over time with the area below it. */
-export function spark(values, label, options = {}) {
-  const known = values.map((one) => one ?? 0);
-  const top = Math.max(options.top ?? 0, ...known, 1e-9);
-  const x = (index) => (known.length < 2 ? WIDTH : (index / (known.length - 1)) * WIDTH);
+/** A line over time with the area below it; unknown values (null) are gaps that are bridged. */
+export const spark = (values, label, options = {}) => sparks([{ values, class: options.class, area: true }], label, options);
+
+/** Several lines over the same time, the first one hindmost. */
+export function sparks(lines, label, options = {}) {
+  const top = Math.max(options.top ?? 0, ...lines.flatMap((one) => one.values.map((value) => value ?? 0)), 1e-9);
+  return s("svg", { class: "spark", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, preserveAspectRatio: "none" }, lines.map((one) => line(one, top)));
+}
+
+function line({ values, class: kind = "", area }, top) {
+  const x = (index) => (values.length < 2 ? WIDTH : (index / (values.length - 1)) * WIDTH);
   const y = (value) => HEIGHT - 2 - (value / top) * (HEIGHT - 6);
-  const points = known.map((value, index) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`);
-  const drawn = points.length === 1 ? [`0,${y(known[0])}`, ...points] : points;
-  return s("svg", { class: `spark ${options.class ?? ""}`, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": label, preserveAspectRatio: "none" },
-    drawn.length > 0 && s("polygon", { points: `0,${HEIGHT} ${drawn.join(" ")} ${WIDTH},${HEIGHT}` }),
-    drawn.length > 0 && s("polyline", { points: drawn.join(" ") }));
+  const known = values.map((value, index) => [value, index]).filter(([value]) => value !== null && value !== undefined);
+  const points = known.map(([value, index]) => `${x(index).toFixed(1)},${y(value).toFixed(1)}`);
+  if (!points.length) return null;
+  if (points.length === 1) points.unshift(`${Math.max(x(known[0][1]) - 3, 0).toFixed(1)},${y(known[0][0]).toFixed(1)}`);
+  const [first] = points[0].split(",");
+  const [last] = points.at(-1).split(",");
+  return s("g", { class: kind }, area && s("polygon", { points: `${first},${HEIGHT} ${points.join(" ")} ${last},${HEIGHT}` }), s("polyline", { points: points.join(" ") }));
 }
 
 /** Stacked columns: `series` is `[{name, values}]`, one value for each of `labels`. */
 export function columns(labels, series, title, format = String) {
-  const wide = 720, tall = 200, foot = 22, left = 44;
+  const wide = Math.min(1080, Math.max(320, innerWidth - (innerWidth > 800 ? 320 : 72))); // one unit is about a pixel
+  const tall = wide > 500 ? 230 : 180, foot = 22, left = 44;
   const sums = labels.map((_, index) => series.reduce((sum, one) => sum + (one.values[index] ?? 0), 0));
   const top = nice(Math.max(...sums, 0)) || 1;
   const step = (wide - left) / Math.max(labels.length, 1);
@@ -41,7 +50,7 @@ export function columns(labels, series, title, format = String) {
         s("title", {}, `${label} · ${one.name}: ${format(value)}`));
     });
   });
-  const every = Math.ceil(labels.length / 10);
+  const every = Math.ceil(labels.length / Math.floor(wide / 75));
   const names = labels.map((label, index) => index % every === 0 && s("text", { class: "axis", x: left + (index + 0.5) * step, y: tall - 6, "text-anchor": "middle" }, label));
   return h("figure.chart", {},
     s("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img", "aria-label": title }, grid, bars, names),

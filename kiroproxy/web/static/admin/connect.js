@@ -1,7 +1,7 @@
 // Per client the exact lines, and a test whose answer streams onto the page.
 
 import { call, events, get, post, remove, site } from "./api.js";
-import { h, put } from "./dom.js";
+import { h, put, root } from "./dom.js";
 import { button, card, copyButton, field, heading, lines, notify, tabs } from "./ui.js";
 import { milliseconds, t } from "./words.js";
 
@@ -21,10 +21,11 @@ export function linesOf(key = PLACEHOLDER, group = "") {
   return [
     ["claude", "Claude Code", [
       [t("In a shell"), `export ANTHROPIC_BASE_URL=${url}\nexport ANTHROPIC_AUTH_TOKEN=${key}\nclaude`],
+      [t("In PowerShell"), `$env:ANTHROPIC_BASE_URL = "${url}"\n$env:ANTHROPIC_AUTH_TOKEN = "${key}"\nclaude`],
       ["~/.claude/settings.json", JSON.stringify({ env: { ANTHROPIC_BASE_URL: url, ANTHROPIC_AUTH_TOKEN: key } }, null, 2)]]],
     ["codex", "Codex", [
       ["~/.codex/config.toml", `model = "${MODEL}"\nmodel_provider = "kiro"\n\n[model_providers.kiro]\nname = "Kiro"\nbase_url = "${url}/v1"\nenv_key = "KIRO_KEY"\nwire_api = "responses"`],
-      [t("In a shell"), `export KIRO_KEY=${key}\ncodex`]]],
+      [t("In a shell"), `export KIRO_KEY=${key}\ncodex`], [t("In PowerShell"), `$env:KIRO_KEY = "${key}"\ncodex`]]],
     ["cursor", "Cursor", [[t("Settings → Models → OpenAI API key, override the base URL"), `${t("Base URL")}: ${url}/v1\n${t("API key")}: ${key}\n${t("Model")}: ${MODEL}`]], t("Cursor calls from its own servers: this address must be reachable from the internet.")],
     ["cline", "Cline", [[t("Settings → API provider: Anthropic, use a custom base URL"), `${t("Base URL")}: ${url}\n${t("API key")}: ${key}\n${t("Model")}: ${MODEL}`]]],
     ["anthropic", "Anthropic SDK", [["Python", `import anthropic\n\nclient = anthropic.Anthropic(base_url="${url}", api_key="${key}")\nwith client.messages.stream(model="${MODEL}", max_tokens=1024,\n        messages=[{"role": "user", "content": "Hello"}]) as stream:\n    for text in stream.text_stream:\n        print(text, end="", flush=True)`]]],
@@ -48,7 +49,7 @@ export function clientLines(secret) {
   const groups = h("div");
   get("/groups").then((found) => {
     if (found.groups.length < 2) return;
-    put(groups, field("group", t("Group"), { kind: "select", choices: [["", t("All that may serve everyone")], ...found.groups.map((one) => one.name)], onchange: (event) => { group = event.target.value; draw(); } }));
+    put(groups, field("group", t("Group"), { kind: "select", choices: [["", t("none: /v1")], ...found.groups.filter((one) => one.name !== "default").map((one) => [one.name, `/${one.name}/v1`])], onchange: (event) => { group = event.target.value; draw(); } }));
   }, () => {});
   const make = button(t("Make a key for this client"), async () => {
     const made = await post("/keys", { name: current });
@@ -64,7 +65,7 @@ export function clientLines(secret) {
 
 /** A question whose answer streams in, with a key that is deleted afterwards. */
 export function trial({ signal, ondone } = {}) {
-  const answer = h("div.answer", { "aria-live": "polite", "aria-label": t("Answer"), role: "region", tabindex: 0 });
+  const answer = h("div.answer", { "data-empty": t("The answer appears here."), "aria-live": "polite", "aria-label": t("Answer"), role: "region", tabindex: 0 });
   const facts = h("p.muted.small.mt-2", { role: "status" });
   const model = field("model", t("Model"), { kind: "select", choices: [MODEL], value: MODEL });
   get("/models", { signal }).then((found) => {
@@ -83,7 +84,7 @@ export function trial({ signal, ondone } = {}) {
         return ask(body, secret, answer, signal, begun);
       });
       put(facts, t("First token after {first}, done after {all}.", { first: milliseconds(first), all: milliseconds(performance.now() - begun) }), " ",
-        trace && h("a", { href: `${document.documentElement.dataset.root}/routing?trace=${encodeURIComponent(trace)}` }, t("Why it went where it went")));
+        trace && h("a", { href: `${root}/routing?trace=${encodeURIComponent(trace)}` }, t("Why it went where it went")));
       ondone?.();
     } catch (error) {
       put(facts, t("No answer. It costs nothing to try again."));

@@ -4,10 +4,10 @@ import { get, post, remove } from "./api.js";
 import { addCredential, signInAgain } from "./add.js";
 import { bulkBar } from "./bulk.js";
 import { openDrawer, editDialog, testDialog } from "./drawer.js";
-import { calm, h, icon, put } from "./dom.js";
-import { reasonText, remedyOf } from "./phrases.js";
+import { calm, h, icon, put, root } from "./dom.js";
+import { kindText, reasonText, remedyOf } from "./phrases.js";
 import { everySecond, repeat } from "./poll.js";
-import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form, heading, menu, notify, values } from "./ui.js";
+import { badge, bar, button, busy, complain, confirm, dialog, empty, field, form, heading, inUse, keepFocus, menu, notify, values } from "./ui.js";
 import { ago, countdown, dateTime, day, number, t, tn } from "./words.js";
 import { virtualRows } from "./virtual.js";
 
@@ -97,7 +97,7 @@ export async function show(main, { rest, query, signal }) {
   await loop;
   if (rest[0]) {
     const row = seen.byId.get(Number(rest[0]));
-    if (row) openDrawer(row, context, () => { if (!signal.aborted) history.replaceState(null, "", `${document.documentElement.dataset.root}/credentials`); });
+    if (row) openDrawer(row, context, () => { if (!signal.aborted) history.replaceState(null, "", `${root}/credentials`); });
     else notify(t("There is no credential {id}.", { id: rest[0] }), "warning", t("It may have been deleted."));
   }
 }
@@ -119,7 +119,7 @@ function toolbar(seen, draw, count) {
     label();
     draw();
   } });
-  const label = () => put(views, icon(viewNow() === "cards" ? "list-ul" : "clipboard"), " ", viewNow() === "cards" ? t("As a table") : t("As cards"));
+  const label = () => put(views, icon(viewNow() === "cards" ? "list-ul" : "grid"), " ", viewNow() === "cards" ? t("As a table") : t("As cards"));
   label();
   return h("div.toolbar", {},
     h("input.form-control.form-control-sm.search", { type: "search", placeholder: t("Search name, group, reason…"), "aria-label": t("Search"), oninput: (event) => { seen.text = event.target.value; later(); } }),
@@ -168,7 +168,7 @@ const signature = (seen) => (row) => {
 function tableRow(row, context) {
   return h("tr", { "data-id": row.id },
     h("td", {}, chooser(row, context)),
-    h("td", {}, h("div.who", {}, h("button", { type: "button", title: nameOf(row), onclick: () => openDrawer(row, context) }, nameOf(row)), h("small", {}, about(row)))),
+    h("td", {}, h("div.who", {}, h("button", { type: "button", title: nameOf(row), onclick: () => openDrawer(row, context) }, nameOf(row)), h("small", { title: about(row) }, about(row)))),
     h("td", {}, stateBadge(row), reasonLine(row)),
     h("td", {}, h("span.chip", {}, row.group)),
     h("td", {}, priority(row, context)),
@@ -179,7 +179,7 @@ function tableRow(row, context) {
     h("td", {}, menu(t("Actions for {name}", { name: nameOf(row) }), () => actionsOf(context.seen.byId.get(row.id) ?? row, context))));
 }
 
-const about = (row) => [`#${row.id}`, row.subscription, row.provider ?? row.authMethod, row.isCurrent && t("next in line")].filter(Boolean).join(" · ");
+const about = (row) => [`#${row.id}`, row.isCurrent && t("next in line"), row.subscription, kindText(row)].filter(Boolean).join(" · ");
 
 /** Why it does not serve, and until when. */
 export function reasonLine(row) {
@@ -187,7 +187,8 @@ export function reasonLine(row) {
   const until = row.disabledUntil && t("until {day}", { day: day(row.disabledUntil) });
   if (row.state === "active") return null;
   const text = reasonText(row.disabledReason ?? row.reason);
-  return h("span.reason", { title: `${reasonText(row.reason)} – ${remedyOf(row)}` }, text, back && [text && ", ", back], until && !back && [text && ", ", until]);
+  const when = back || until; // first, since the end of a long line is cut
+  return h("span.reason", { title: `${reasonText(row.reason)} – ${remedyOf(row)}` }, when, when && text && ": ", text);
 }
 
 function chooser(row, { seen, drawBulk }) {
@@ -240,22 +241,27 @@ function cardView(context) {
     const cards = some.map((row) => {
       const mark = sign(row);
       const old = kept.get(row.id);
-      if (old && (old.mark === mark || old.element.contains(document.activeElement))) return old.element;
+      if (old && (old.mark === mark || inUse(old.element))) return old.element;
       const element = credentialCard(row, context);
       kept.set(row.id, { mark, element });
       return element;
     });
-    if (cards.length !== box.children.length || cards.some((one, index) => box.children[index] !== one)) box.replaceChildren(...cards);
+    if (cards.length !== box.children.length || cards.some((one, index) => box.children[index] !== one)) keepFocus(() => box.replaceChildren(...cards));
     if (rows.length > some.length) box.append(h("p.muted", {}, t("The first {n} of {all}: search, or look at them as a table.", { n: some.length, all: rows.length })));
   } };
 }
 
 function credentialCard(row, context) {
-  return h("article.card", { "aria-label": nameOf(row) },
-    h("div.d-flex.justify-content-between.gap-2", {}, h("div.who", {}, h("button", { type: "button", onclick: () => openDrawer(row, context) }, nameOf(row)), h("small", {}, about(row))),
+  return h("article.card", { "aria-label": nameOf(row), "data-id": row.id },
+    h("div.d-flex.gap-2", {}, chooser(row, context), h("div.who.flex-grow-1", {}, h("button", { type: "button", onclick: () => openDrawer(row, context) }, nameOf(row)), h("small", { title: about(row) }, about(row))),
       menu(t("Actions for {name}", { name: nameOf(row) }), () => actionsOf(row, context))),
-    h("div.my-2", {}, stateBadge(row), reasonLine(row)), credits(row),
-    h("p.muted.small.mt-2.mb-0", {}, t("{used} of {limit} in flight · priority {priority} · {group}", { used: row.inFlight, limit: row.maxConcurrent, priority: row.priority, group: row.group })));
+    h("div.my-2", {}, stateBadge(row), reasonLine(row)), row.balance ? credits(row) : h("span.muted.small", {}, t("Balance not known yet")),
+    h("dl.facts.small.mt-auto.pt-2", {},
+      h("dt", {}, t("Group")), h("dd", {}, h("span.chip", {}, row.group)),
+      h("dt", {}, t("Priority")), h("dd", {}, priority(row, context)),
+      h("dt", {}, t("In flight")), h("dd", {}, `${row.inFlight} / ${row.maxConcurrent}`),
+      h("dt", {}, t("Last use")), h("dd", { title: dateTime(row.lastUsedAt) }, ago(row.lastUsedAt)),
+      h("dt", {}, t("Token ends")), h("dd", { title: dateTime(row.expiresAt) }, expiry(row))));
 }
 
 // ---- actions -------------------------------------------------------------------------------

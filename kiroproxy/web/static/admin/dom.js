@@ -1,7 +1,8 @@
 // Building the page without a template language: elements only, never HTML from strings.
 
 const SVG = "http://www.w3.org/2000/svg";
-const root = document.documentElement.dataset.root;
+/** Where the page lies, as the browser sees it: a prefix of a reverse proxy is in it. */
+export const root = new URL("..", import.meta.url).pathname.replace(/\/$/, "");
 
 /** An element: `h("button.btn", {onclick, "aria-label": "…"}, "text", child, [more])`. */
 export function h(tag, attributes, ...children) {
@@ -54,6 +55,12 @@ export function icon(name, label) {
 let last = 0;
 /** A fresh id, to tie labels to fields. */
 export const uid = (prefix = "f") => `${prefix}${++last}`;
+
+/** At most so often, but the last time for sure: many rows come in a second. */
+export function seldom(action, everyMs = 150) {
+  let timer = null;
+  return () => (timer ??= setTimeout(() => { timer = null; action(); }, everyMs));
+}
 
 /** Wait until typing pauses. */
 export function calm(action, pauseMs = 150) {

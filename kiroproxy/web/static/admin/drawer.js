@@ -2,8 +2,8 @@
 
 import { get, patch, post } from "./api.js";
 import { h, put } from "./dom.js";
-import { happened, reasonText, remedyOf } from "./phrases.js";
-import { button, copyButton, dialog, failure, field, form, loading, menu, notify, table, tabs, values } from "./ui.js";
+import { happened, kindText, reasonText, remedyOf } from "./phrases.js";
+import { button, copyButton, dialog, failure, field, form, loading, menu, notify, statusBadge, table, tabs, values } from "./ui.js";
 import { ago, dateTime, milliseconds, number, t } from "./words.js";
 import { actionsOf, credits, nameOf, reasonLine, stateBadge } from "./credentials.js";
 
@@ -38,16 +38,23 @@ function draw(body, row, context) {
 function facts(row) {
   const { details = {} } = row;
   const shown = [
-    [t("Number"), row.id], [t("Account"), row.email], [t("Label"), row.label], [t("Kind"), [row.authMethod, row.provider].filter(Boolean).join(" · ")],
+    [t("Number"), row.id], [t("Account"), row.email], [t("Label"), row.label], [t("Kind"), kindText(row)],
     [t("Subscription"), row.subscription], [t("Group"), row.group], [t("Priority"), row.priority], [t("In flight"), `${row.inFlight} / ${row.maxConcurrent ?? t("default")}`],
     [t("Requests"), t("{n}, of which {good} went well", { n: number(row.requestCount), good: number(row.successCount) })], [t("Failures in a row"), row.failureCount],
-    [t("Last use"), row.lastUsedAt && `${ago(row.lastUsedAt)} (${dateTime(row.lastUsedAt)})`], [t("Token ends"), row.expiresAt && `${ago(row.expiresAt)} (${dateTime(row.expiresAt)})`],
-    [t("Token renewed"), details.refreshedAt && ago(details.refreshedAt)], [t("Can be renewed"), row.renewable ? t("yes") : t("no")], [t("Token"), row.tokenPreview],
+    [t("Last use"), whenText(row.lastUsedAt)], [t("Token ends"), row.authMethod === "api_key" ? t("never") : whenText(row.expiresAt)],
+    [t("Token renewed"), details.refreshedAt && ago(details.refreshedAt)], [t("Can be renewed"), row.renewable ? t("yes") : t("no")], [t("Token"), /[^.…]/.test(row.tokenPreview ?? "") ? row.tokenPreview : ""],
     [t("Linked to"), row.linkedTo], [t("Endpoint"), details.endpoint ?? row.endpoint], ["profileArn", details.profileArn], ["region", details.region], ["authRegion", details.authRegion], ["apiRegion", details.apiRegion],
     ["machineId", details.machineId], ["clientId", details.clientId], ["proxyUrl", details.proxyUrl], [t("Other keys"), details.otherKeys?.join(", ")],
     [t("State"), row.reason && reasonText(row.reason)],
   ].filter(([, value]) => value !== undefined && value !== null && value !== "");
   return h("dl.facts", {}, shown.map(([name, value]) => [h("dt", {}, name), h("dd", {}, String(value))]));
+}
+
+/** "3 min ago (28 Nov 2026, 21:31)"; what is far away is a date already. */
+function whenText(iso) {
+  if (!iso) return "";
+  const [near, exact] = [ago(iso), dateTime(iso)];
+  return exact.startsWith(near) ? exact : `${near} (${exact})`;
 }
 
 function history(row, part) {
@@ -66,21 +73,28 @@ function requests(all) {
   return table(t("Requests"), [
     { title: t("When"), cell: (one) => h("span", { title: dateTime(one.time) }, ago(one.time)) },
     { title: t("Model"), cell: (one) => one.model },
-    { title: t("Status"), cell: (one) => one.status },
+    { title: t("Status"), cell: (one) => [statusBadge(one), one.error_type && h("span.reason", {}, one.error_type)] },
     { title: t("Took"), class: "num", cell: (one) => milliseconds(one.duration_s * 1000) },
     { title: t("Credits"), class: "num", cell: (one) => number(one.credits) },
   ], all);
 }
 
-const EDITABLE = [
-  ["label", () => t("Label")], ["email", () => t("E-mail")], ["priority", () => t("Priority"), "number"], ["maxConcurrent", () => t("Requests at once, at most"), "number"],
-  ["region", () => "region"], ["authRegion", () => "authRegion"], ["apiRegion", () => "apiRegion"], ["profileArn", () => "profileArn"], ["proxyUrl", () => "proxyUrl"], ["proxyUsername", () => "proxyUsername"],
+const PLAIN = [
+  ["label", () => t("Label"), "text", () => t("Your own name for it.")], ["email", () => t("E-mail")],
+  ["priority", () => t("Priority"), "number", () => t("The lowest goes first; 0 if left out.")], ["maxConcurrent", () => t("Requests at once, at most"), "number", () => t("Blank: as the setting maxConcurrent says.")],
 ];
+const ROUTE = [
+  ["region", () => "region", "text", () => t("Blank: as the settings say.")], ["authRegion", () => "authRegion", "text", () => t("Where its token is renewed.")], ["apiRegion", () => "apiRegion", "text", () => t("Where requests go.")],
+  ["profileArn", () => "profileArn", "text", () => t("Kiro's profile of the account; found by itself.")],
+  ["proxyUrl", () => "proxyUrl", "text", () => t("http, https, socks5 or socks5h; direct: none.")], ["proxyUsername", () => "proxyUsername"],
+];
+const EDITABLE = [...PLAIN, ...ROUTE];
 
 /** Change what may be changed; blank takes a value away. */
 export async function editDialog(row, context) {
   const whole = await get(`/credentials/${row.id}`);
   const { details = {} } = whole;
+  const shownField = ([name, text, kind, help]) => field(name, text(), { value: before[name] ?? "", kind, help: help?.(), min: name === "maxConcurrent" ? 1 : 0, step: 1 });
   const before = Object.fromEntries(EDITABLE.map(([name]) => [name, (name in details ? details[name] : whole[name]) ?? null]));
   return dialog(t("Edit {name}", { name: nameOf(row) }), (close) => form(t("Save"), async (box) => {
     const after = values(box, true);
@@ -95,8 +109,9 @@ export async function editDialog(row, context) {
     notify(Object.keys(changed).length ? t("Saved: {fields}.", { fields: Object.keys(changed).join(", ") }) : t("Nothing was changed."));
     await context.reload();
   }, h("p.muted.small", {}, t("Blank takes a value away. Tokens are not changed here: sign in again for new ones.")),
-  EDITABLE.map(([name, text, kind]) => field(name, text(), { value: before[name] ?? "", kind, min: name === "maxConcurrent" ? 1 : 0, step: 1 })),
-  field("proxyPassword", "proxyPassword", { kind: "password", autocomplete: "new-password", help: t("Left as it is if blank.") })));
+  h("div.pairs", {}, PLAIN.map(shownField)),
+  h("fieldset", {}, h("legend.h6", {}, t("Way to Kiro")), h("div.pairs", {}, ROUTE.map(shownField),
+  field("proxyPassword", "proxyPassword", { kind: "password", autocomplete: "new-password", help: t("Left as it is if blank.") })))), { class: "wide" });
 }
 
 /** One short question to one credential. */

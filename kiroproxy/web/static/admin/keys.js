@@ -35,13 +35,13 @@ function limits({ limits: given = {} }) {
 
 function overview(keys, again) {
   return table(t("Client keys"), [
-    { title: t("Name"), cell: (key) => h("div.who", {}, h("strong", {}, key.name || key.hint), h("small", {}, [key.owner, key.hint].filter(Boolean).join(" · "))) },
+    { title: t("Name"), cell: (key) => h("div.who.whole", {}, h("strong", {}, key.name || key.hint), h("small", {}, [key.owner, key.hint].filter(Boolean).join(" · "))) },
     { title: t("State"), cell: (key) => [standing(key), key.old_key_until && h("span.reason", {}, t("the old secret opens until {time}", { time: dateTime(key.old_key_until) }))] },
     { title: t("Groups"), cell: (key) => (key.allowed_groups.length ? key.allowed_groups.map((one) => h("span.chip.me-1", {}, one)) : t("all")) },
     { title: t("Limits"), cell: limits },
     { title: t("Budget"), cell: budgets },
     { title: t("Last use"), cell: (key) => h("span.nowrap", { title: dateTime(key.last_used_at) }, ago(key.last_used_at)) },
-    { title: t("Ends"), cell: (key) => (key.expires_at ? day(key.expires_at) : t("never")) },
+    { title: t("Ends"), class: "nowrap", cell: (key) => (key.expires_at ? day(key.expires_at) : t("never")) },
     { title: "", cell: (key) => menu(t("Actions for {name}", { name: key.name || key.hint }), () => actions(key, again)) },
   ], keys);
 }
@@ -120,7 +120,7 @@ function rotate(key, again) {
 async function use(key) {
   const { totals } = await get(`/usage?since=30d&by=model&key_id=${encodeURIComponent(key.id)}`);
   return dialog(t("Use of {name}, 30 days", { name: key.name || key.hint }), () => (totals.length ? table(t("Use"), [
-    { title: t("Model"), cell: (one) => one.model || "–" }, { title: t("Requests"), class: "num", cell: (one) => number(one.requests) }, { title: t("Failed"), class: "num", cell: (one) => number(one.errors) },
+    { title: t("Model"), class: "nowrap", cell: (one) => one.model || "–" }, { title: t("Requests"), class: "num", cell: (one) => number(one.requests) }, { title: t("Failed"), class: "num", cell: (one) => number(one.errors) },
     { title: t("Input tokens"), class: "num", cell: (one) => number(one.input_tokens) }, { title: t("Output tokens"), class: "num", cell: (one) => number(one.output_tokens) }, { title: t("Credits"), class: "num", cell: (one) => number(one.credits) },
   ], totals) : h("p.muted", {}, t("It was not used."))));
 }

@@ -6,11 +6,11 @@ const ACTIONS = {
   "credential.add": () => t("added"), "credential.edit": () => t("changed"), "credential.enable": () => t("enabled"),
   "credential.disable": () => t("disabled"), "credential.priority": () => t("got another priority"), "credential.reset": () => t("failures forgotten"),
   "credential.refresh": () => t("token renewed"), "credential.move": () => t("moved to another group"), "credential.delete": () => t("deleted"),
-  "credential.import": () => t("imported"), "credential.test": () => t("tested"), "login.start": () => t("sign-in begun"),
+  "credential.import": () => t("imported"), "doctor.refresh": () => t("tokens renewed by the doctor"), "credential.test": () => t("tested"), "login.start": () => t("sign-in begun"),
   "login.done": () => t("sign-in done"), "login.cancel": () => t("sign-in cancelled"), "group.create": () => t("created"),
   "group.edit": () => t("changed"), "group.rename": () => t("renamed"), "group.delete": () => t("deleted"),
   "setting.set": () => t("set"), "setting.unset": () => t("back to its default"), "key.create": () => t("created"),
-  "key.edit": () => t("changed"), "key.rotate": () => t("rotated"), "key.delete": () => t("deleted"), backup: () => t("downloaded"),
+  "key.edit": () => t("changed"), "key.change": () => t("changed"), "key.rotate": () => t("rotated"), "key.delete": () => t("deleted"), backup: () => t("downloaded"),
 };
 
 const THINGS = {
@@ -21,23 +21,27 @@ const THINGS = {
 /** The action of an audit entry. */
 export const actionText = (action) => ACTIONS[action]?.() ?? action;
 
-/** What an audit entry is about: "Credential 3". */
-export function targetText(target) {
-  const [, thing, rest] = /^(\w+)\s*(.*)$/.exec(target ?? "") ?? [null, "", target ?? ""];
-  return THINGS[thing] ? `${THINGS[thing]()} ${rest}`.trim() : target;
+/** The actions that can be asked for by name; `key.change` is an old name of `key.edit`. */
+export const ACTION_NAMES = Object.keys(ACTIONS).filter((name) => name !== "key.change");
+
+/** What an audit entry is about: "Credential 3 (beta)", "Client key ci", "Setting cooldownSec". */
+export function thingText({ action, target, before, after }) {
+  const [, thing, rest] = /^(\w+)\s*(.*)$/.exec(target ?? "") ?? [null, action.split(".")[0], ""];
+  const name = [after, before].map((one) => one?.label || one?.name || one?.email).find(Boolean);
+  const kind = THINGS[thing]?.();
+  if (!kind) return target ?? "";
+  if (thing === "login") return kind; // its id says nothing to a person
+  if (thing === "key") return `${kind} ${name ?? rest}`;
+  return `${kind} ${rest}${name && name !== rest ? ` (${name})` : ""}`.trim();
 }
 
 /** An audit entry on one line. */
-export function happened(entry) {
-  const name = [entry.after, entry.before].map((one) => one?.label || one?.name || one?.email).find(Boolean);
-  const what = targetText(entry.target) || THINGS[entry.action.split(".")[0]]?.() || "";
-  return `${what}${name && !what.endsWith(name) ? ` (${name})` : ""}: ${actionText(entry.action)}`;
-}
+export const happened = (entry) => `${thingText(entry)}: ${actionText(entry.action)}`;
 
 const REASONS = {
   Manual: () => t("switched off by hand"), TooManyFailures: () => t("failed too often"),
   TooManyRefreshFailures: () => t("its token could not be renewed, several times"), QuotaExceeded: () => t("its credits are spent"),
-  InvalidRefreshToken: () => t("sign in again: its token is no longer valid"), InvalidConfig: () => t("its entry is incomplete: edit it"),
+  InvalidRefreshToken: () => t("its token is no longer valid"), InvalidConfig: () => t("its entry is incomplete: edit it"),
   Suspended: () => t("Kiro has suspended the account"), Unverified: () => t("not verified yet"), throttled: () => t("throttled"),
 };
 
@@ -62,6 +66,14 @@ export function stateText(reason) {
     if (found) return say(...found.slice(1));
   }
   return reason;
+}
+
+/** How a credential signs in, as a person calls it. */
+export function kindText({ authMethod, provider }) {
+  if (authMethod === "api_key") return t("API key");
+  if (provider) return { Github: "GitHub", BuilderId: "Builder ID", Enterprise: "Identity Center" }[provider] ?? provider;
+  if (authMethod === "idc") return t("Builder ID or Identity Center");
+  return authMethod === "social" ? t("Google or GitHub") : authMethod ?? "–";
 }
 
 /** What helps a credential that does not serve. */

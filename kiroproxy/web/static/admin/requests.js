@@ -1,10 +1,10 @@
 // The request log: live, filtered, each with its attempts and a curl line.
 
 import { call, get, rows, site } from "./api.js";
-import { calm, h, icon, put } from "./dom.js";
+import { calm, h, icon, put, root } from "./dom.js";
 import { nameOf } from "./credentials.js";
 import { traceView } from "./trace.js";
-import { badge, button, dialog, empty, failure, heading, lines, loading, table } from "./ui.js";
+import { button, dialog, empty, failure, heading, lines, loading, statusBadge, table } from "./ui.js";
 import { dateTime, milliseconds, number, t, timeOfDay, tn } from "./words.js";
 
 const PAGE = 100;
@@ -12,7 +12,7 @@ const REDRAW_MS = 200;
 const KEPT = 500; // rows that live mode holds
 
 export async function show(main, { signal, query }) {
-  const chosen = { status: query.get("status") ?? "", model: "", credential_id: query.get("credential") ?? "", key_id: "", since: "24h", page: 1 };
+  const chosen = { status: query.get("status") ?? "", model: "", credential_id: query.get("credential") ?? "", key_id: query.get("key") ?? "", group: "", since: "24h", page: 1 };
   const names = { credential: new Map(), key: new Map() };
   let seen = { requests: [], total: 0 };
   let live = null;
@@ -25,7 +25,12 @@ export async function show(main, { signal, query }) {
     for (const one of chosen.status.split(",").filter(Boolean)) found.append("status", one);
     return found;
   };
-  const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, empty(t("No request fits"), live ? t("They appear as soon as they end.") : t("Requests appear here a few seconds after they end."))));
+  const nothing = () => {
+    const filtered = [...filters().keys()].length > 0;
+    return empty(filtered ? t("No request fits") : t("No requests in this span"), live ? t("They appear as soon as they end.") : filtered ? t("Change the search or the filters.") : t("Requests appear here a few seconds after they end."),
+      !filtered && h("a.btn.btn-sm.btn-outline-secondary", { href: `${root}/connect` }, t("Connect")));
+  };
+  const draw = () => put(body, seen.requests.length ? [h("div.card", {}, list(seen.requests, names)), live ? null : pager()] : h("div.card", {}, nothing()));
   let latest = 0; // an answer that was overtaken is not shown
   let waiting = false;
   const drawSoon = () => { // a busy proxy ends many requests a second
@@ -75,7 +80,7 @@ export async function show(main, { signal, query }) {
       }
     } catch (error) {
       if (error.name !== "AbortError" && error.status === undefined) put(state, t("The stream has ended; switch it on again."));
-      else if (error.status !== undefined) put(state, error.message);
+      else if (error.status !== undefined) put(state, `${error.message} ${error.remedy}`);
     } finally {
       if (live === mine && !signal.aborted) { live = null; label(); }
     }
@@ -94,28 +99,30 @@ export async function show(main, { signal, query }) {
   const label = () => { put(toggle, icon(live ? "pause-fill" : "play-fill"), " ", live ? t("Stop") : t("Live")); toggle.setAttribute("aria-pressed", String(Boolean(live))); };
   label();
   const later = calm(restart, 300);
+  const place = h("div.toolbar.mb-0"); // filters that need names
   put(main, heading(t("Requests"), state, toggle), h("div.toolbar", {},
     choice(t("Span"), [["15m", t("15 minutes")], ["24h", t("24 hours")], ["7d", t("7 days")], ["30d", t("30 days")]], chosen.since, (value) => { chosen.since = value; restart(); }),
     choice(t("Status"), [["", t("All statuses")], ["200", t("Answered (200)")], ["400,401,403,404,413,422", t("The caller's doing (4xx)")], ["429", t("Limited (429)")], ["500,502,503,504,529", t("Failed (5xx)")]], chosen.status, (value) => { chosen.status = value; restart(); }),
     h("input.form-control.form-control-sm", { type: "search", placeholder: t("Model"), "aria-label": t("Model"), oninput: (event) => { chosen.model = event.target.value.trim(); later(); } }),
-    h("input.form-control.form-control-sm", { type: "search", placeholder: t("Credential's number"), "aria-label": t("Credential's number"), value: chosen.credential_id, inputmode: "numeric", oninput: (event) => { chosen.credential_id = event.target.value.replace(/\D/g, ""); later(); } })), body);
-  const [credentials, keys] = await Promise.all([get("/credentials", { signal }), get("/keys", { signal })]);
+    place), body);
+  const [credentials, keys, groups] = await Promise.all([get("/credentials", { signal }), get("/keys", { signal }), get("/groups", { signal })]);
   for (const one of credentials.credentials) names.credential.set(one.id, nameOf(one));
   for (const one of keys.keys) names.key.set(one.id, one.name || one.hint);
+  const pick = (label, all, name, entries) => choice(label, [["", all], ...entries], chosen[name], (value) => { chosen[name] = value; restart(); });
+  put(place, pick(t("Key"), t("All keys"), "key_id", names.key), pick(t("Group"), t("All groups"), "group", groups.groups.map((one) => [one.name, one.name])),
+    pick(t("Credential"), t("All credentials"), "credential_id", [...names.credential].map(([id, name]) => [String(id), name])));
   await load();
 }
 
 const choice = (label, choices, value, action) => h("select.form-select.form-select-sm", { "aria-label": label, onchange: (event) => action(event.target.value) },
   choices.map(([key, text]) => h("option", { value: key, selected: key === value }, text)));
 
-const statusBadge = (one) => (one.status < 400 ? badge("ok", String(one.status), "check-circle-fill") : one.status === 429 ? badge("warn", "429", "hourglass-split") : badge("bad", String(one.status), "x-circle-fill"));
-
 function list(all, names) {
   return table(t("Requests"), [
-    { title: t("Ended"), cell: (one) => h("span.nowrap", { title: dateTime(one.time) }, timeOfDay(one.time)) },
+    { title: t("Ended"), cell: (one) => h("span.nowrap", { title: dateTime(one.time) }, new Date(one.time).toDateString() === new Date().toDateString() ? timeOfDay(one.time) : dateTime(one.time)) },
     { title: t("Status"), cell: (one) => [statusBadge(one), one.error_type && h("span.reason", {}, one.error_type)] },
-    { title: t("Model"), cell: (one) => h("div.who", {}, h("button", { type: "button", id: `r-${one.id}`, onclick: () => open(one, names) }, one.model_asked || one.model || "–"), h("small", {}, [one.dialect, one.group].filter(Boolean).join(" · "))) },
-    { title: t("Key"), cell: (one) => names.key.get(one.key_id) ?? (one.key_id || h("span.muted", { title: t("apiKey of config.json") }, "apiKey")) },
+    { title: t("Model"), cell: (one) => h("div.who.whole", {}, h("button", { type: "button", id: `r-${one.id}`, onclick: () => open(one, names) }, one.model_asked || one.model || "–"), h("small", {}, [one.dialect, one.group].filter(Boolean).join(" · "))) },
+    { title: t("Key"), cell: (one) => names.key.get(one.key_id) ?? (one.key_id ? h("span.muted", { title: one.key_id }, t("deleted key")) : h("span.muted", { title: t("apiKey of config.json") }, "apiKey")) },
     { title: t("Credential"), cell: (one) => (one.credential_id ? names.credential.get(one.credential_id) ?? `#${one.credential_id}` : "–") },
     { title: t("First token"), class: "num", cell: (one) => (one.first_event_s ? milliseconds(one.first_event_s * 1000) : "–") },
     { title: t("Duration"), class: "num", cell: (one) => milliseconds(one.duration_s * 1000) },

@@ -1,7 +1,7 @@
 // Groups, model names, and which credential would serve a request, and why not the others.
 
 import { get, patch, post, remove } from "./api.js";
-import { h, icon, put } from "./dom.js";
+import { h, icon, put, root } from "./dom.js";
 import { badge, bar, button, card, confirm, dialog, failure, field, form, heading, menu, notify, table, values } from "./ui.js";
 import { nameOf } from "./credentials.js";
 import { skippedTable, traceView } from "./trace.js";
@@ -37,9 +37,9 @@ function choice(known) {
     const seen = await post("/choice", values(box));
     put(result, h("p", {}, OUTCOMES[seen.outcome]?.(seen, known.name) ?? seen.outcome, " ", seen.pinned && h("span.chip", {}, t("the session is pinned to it")), " ", seen.probe && h("span.chip", {}, t("as a probe"))),
       h("p.muted.small", {}, t("Kiro's name for the model: {model}", { model: seen.kiroModel })),
-      seen.next.length > 0 && h("p", {}, t("After it: {names}", { names: seen.next.slice(0, 12).map(known.name).join(", ") })),
-      seen.skipped.length > 0 ? skippedTable(seen.skipped.slice(0, 200).map((one) => ({ id: one.credentialId, reason: one.reason })), known.name) : h("p.muted", {}, t("Nobody was passed over.")));
-  }, model, field("group", t("Group"), { kind: "select", choices: [["", t("none: /v1")], ...known.groups.map((one) => [one.name, `/${one.name}/v1`])] }),
+      seen.next.length > 0 && [h("h3.h6.mt-3", {}, t("After it, should it fail")), h("ol.mb-0", {}, seen.next.slice(0, 12).map((id) => h("li", {}, h("a", { href: `${root}/credentials/${id}` }, known.name(id))))), seen.next.length > 12 && h("p.muted.small", {}, t("and {n} more", { n: seen.next.length - 12 }))],
+      seen.skipped.length > 0 ? [h("h3.h6.mt-3", {}, t("Not these")), skippedTable(seen.skipped.slice(0, 200).map((one) => ({ id: one.credentialId, reason: one.reason })), known.name)] : h("p.muted.mt-3", {}, t("Nobody was passed over.")));
+  }, model, field("group", t("Group"), { kind: "select", choices: [["default", t("none: /v1")], ...known.groups.filter((one) => one.name !== "default").map((one) => [one.name, `/${one.name}/v1`])] }),
   field("session", t("Session"), { help: t("Optional: a session's id, to see where it is pinned.") })), result);
 }
 

@@ -8,10 +8,11 @@ import { t } from "./words.js";
 
 /** A short message at the edge; errors stay until they are closed. */
 export function notify(text, kind = "success", detail = "") {
+  let before; // where the focus was, to give it back
   const box = h(`div.notice.notice-${kind}`, kind === "danger" ? { role: "alert" } : {},
     icon({ success: "check-circle-fill", danger: "x-circle-fill", warning: "exclamation-triangle-fill", info: "info-circle-fill" }[kind]),
     h("div.flex-grow-1", {}, h("div", {}, text), detail && h("div.small.muted", {}, detail)),
-    h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => box.remove() }, icon("x-lg")));
+    h("button.icon-button", { type: "button", "aria-label": t("Close"), onfocus: (event) => (before = placeOf(event.relatedTarget)), onclick: () => { box.remove(); if (before) giveBack(before); } }, icon("x-lg")));
   const place = document.getElementById("notices");
   const open = [...document.querySelectorAll("dialog[open]")].at(-1);
   if (open && !open.contains(place)) open.append(place); // outside of an open dialog nothing can be clicked
@@ -96,6 +97,9 @@ export function lines(text, title) {
 export function badge(kind, text, name) {
   return h(`span.state.state-${kind}`, {}, icon(name), h("span", {}, text));
 }
+
+/** An HTTP status: shape, colour and number. */
+export const statusBadge = (one) => (one.status < 400 ? badge("ok", String(one.status), "check-circle-fill") : one.status === 429 ? badge("warn", "429", "hourglass-split") : badge("bad", String(one.status), "x-circle-fill"));
 
 /** A headline with what can be done beside it. */
 export function heading(title, ...actions) {
@@ -197,11 +201,42 @@ export function dialog(title, content, options = {}) {
         h("button.icon-button", { type: "button", "aria-label": t("Close"), onclick: () => close() }, icon("x-lg"))),
       h("div.dialog-body", {}, content(close)));
     box.addEventListener("close", () => { rescueNotices(box); box.remove(); options.onclose?.(); resolve(result); });
-    box.addEventListener("click", (event) => { if (event.target === box && !options.stay) close(); });
+    let touched = Boolean(options.stay); // a click beside it closes it, unless that would lose what was typed
+    let pressed = null; // where a click began: text that is marked may end beside the dialog
+    box.addEventListener("input", () => (touched = true));
+    box.addEventListener("pointerdown", (event) => (pressed = event.target));
+    box.addEventListener("click", (event) => { if (event.target === box && pressed === box && !touched) close(); });
+    const opener = placeOf(document.activeElement);
+    box.addEventListener("close", () => setTimeout(() => giveBack(opener)));
     document.body.append(box);
     box.showModal();
     box.querySelector(".dialog-body :is(input, select, textarea):not(:disabled)")?.focus(); // rather than "Close"
   });
+}
+
+/** Where the focus is, in words that hold when a list is drawn anew meanwhile. */
+const placeOf = (element) => ({ element, id: element?.id, row: element?.closest("[data-id]")?.dataset.id, label: element?.getAttribute?.("aria-label") || element?.textContent?.trim() });
+
+/** The browser gives the focus back to what opened a dialog; if that was drawn anew, we do. */
+function giveBack({ element, id, row, label }) {
+  if (document.activeElement !== document.body && document.activeElement?.isConnected) return;
+  if (element?.isConnected && element.checkVisibility()) return void element.focus();
+  const all = [...(row ? document.querySelector(`[data-id="${CSS.escape(row)}"]`) ?? document : document).querySelectorAll("button, a[href], input, select")];
+  const again = (id && document.getElementById(id)) || all.find((one) => (one.getAttribute("aria-label") || one.textContent.trim()) === label);
+  (again ?? document.querySelector("main h1"))?.focus();
+}
+
+/** Draw something anew; what had the focus has it afterwards, if it is there again. */
+export function keepFocus(draw) {
+  const place = placeOf(document.activeElement);
+  draw();
+  giveBack(place);
+}
+
+/** Whether somebody is at work in an element, so that it must not be drawn anew. */
+export function inUse(element) {
+  const active = document.activeElement;
+  return element.contains(active) && (active.matches("input:not([type=checkbox]), select, textarea, [role=menuitem]"));
 }
 
 function rescueNotices(box) {
@@ -260,6 +295,8 @@ function place(list, opener) {
 function walk(event, list, close) {
   const all = [...list.querySelectorAll("button")];
   const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const edge = { Home: 0, End: -1 }[event.key];
+  if (edge !== undefined && !list.hidden) { event.preventDefault(); all.at(edge).focus(); }
   if (event.key === "Escape" && !list.hidden) { event.stopPropagation(); close(); }
   if (!step || list.hidden) return;
   event.preventDefault();

@@ -5,7 +5,7 @@ import { columns } from "./charts.js";
 import { h, put } from "./dom.js";
 import { nameOf } from "./credentials.js";
 import { button, card, empty, failure, heading, loading, table } from "./ui.js";
-import { compact, day, milliseconds, number, percent, t } from "./words.js";
+import { compact, dateTime, day, locale, milliseconds, number, percent, t } from "./words.js";
 
 const SPANS = { "24h": ["hour", 24, 3600e3], "7d": ["day", 7, 86400e3], "30d": ["day", 30, 86400e3] };
 const METRICS = {
@@ -25,6 +25,11 @@ export async function show(main, { signal }) {
     const asked = { ...chosen };
     try {
       const [level] = SPANS[asked.span];
+      if (asked.by === "day") {
+        const { series } = await get(`/usage/series?level=${level}&since=${asked.span}`, { signal });
+        if (mine === latest) put(body, picture(series.map((one) => ({ ...one, day: "" })), series.map((one) => ({ ...one, day: one.start })).reverse(), asked, names));
+        return;
+      }
       const [series, sums] = await Promise.all([
         get(`/usage/series?level=${level}&since=${asked.span}&by=${asked.by}`, { signal }),
         get(`/usage?since=${asked.span}&by=${asked.by}`, { signal }),
@@ -42,7 +47,7 @@ export async function show(main, { signal }) {
   }, { icon: "download" })),
   h("div.toolbar", {},
     select(t("Span"), "span", [["24h", t("24 hours")], ["7d", t("7 days")], ["30d", t("30 days")]]),
-    select(t("By"), "by", [["model", t("by model")], ["key_id", t("by key")], ["group", t("by group")], ["credential_id", t("by credential")]]),
+    select(t("By"), "by", [["model", t("by model")], ["key_id", t("by key")], ["group", t("by group")], ["credential_id", t("by credential")], ["day", t("in all, over time")]]),
     select(t("What"), "metric", Object.entries(METRICS).map(([name, text]) => [name, text()]))), body, forecast);
 
   const [credentials, keys] = await Promise.all([get("/credentials", { signal }), get("/keys", { signal })]);
@@ -53,13 +58,14 @@ export async function show(main, { signal }) {
 }
 
 function named(value, by, names) {
+  if (by === "day") return value ? (value.includes("T00:00") ? day(value) : dateTime(value)) : t("All");
   if (value === "" || value === null || value === undefined || value === 0) return by === "group" ? t("no group") : by === "key_id" ? t("apiKey of config.json") : "–";
-  return names[by]?.get(String(value)) ?? (by === "credential_id" ? `#${value}` : String(value));
+  return names[by]?.get(String(value)) ?? (by === "credential_id" ? `#${value}` : by === "key_id" ? t("deleted key {id}", { id: value }) : String(value));
 }
 
 function picture(series, totals, { span, by, metric }, names) {
   if (!totals.length) return h("div.card.mb-3", {}, empty(t("Nothing was used in this span"), t("Requests appear here a few seconds after they end.")));
-  const sorted = [...totals].sort((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));
+  const sorted = by === "day" ? totals : [...totals].sort((a, b) => (b[metric] ?? 0) - (a[metric] ?? 0));
   return [h("div.mb-3", {}, card(`${METRICS[metric]()}`, chart(series, sorted, { span, by, metric }, names))), h("div.mb-3", {}, card(t("Sums"), sumTable(sorted, by, names)))];
 }
 
@@ -67,8 +73,8 @@ function chart(series, sorted, { span, by, metric }, names) {
   const [level, count, step] = SPANS[span];
   const last = Math.floor(Date.now() / step) * step;
   const starts = Array.from({ length: count }, (_, index) => last - (count - 1 - index) * step);
-  const top = sorted.slice(0, SHOWN).map((one) => one[by]);
-  const rest = sorted.length > SHOWN;
+  const top = by === "day" ? [""] : sorted.slice(0, SHOWN).map((one) => one[by]);
+  const rest = by !== "day" && sorted.length > SHOWN;
   const at = new Map(starts.map((start, index) => [start, index]));
   const lanes = new Map([...top, ...(rest ? ["\0rest"] : [])].map((name) => [name, new Array(count).fill(0)]));
   for (const one of series) {
@@ -76,14 +82,14 @@ function chart(series, sorted, { span, by, metric }, names) {
     const lane = lanes.get(one[by]) ?? lanes.get("\0rest");
     if (index !== undefined && lane) lane[index] += one[metric] ?? 0;
   }
-  const label = (start) => (level === "hour" ? new Date(start).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hour12: false }) : new Date(start).toLocaleDateString([], { month: "numeric", day: "numeric", timeZone: "UTC" }));
+  const label = (start) => (level === "hour" ? new Date(start).toLocaleTimeString(locale, { hour: "2-digit", minute: "2-digit", hour12: false }) : new Date(start).toLocaleDateString(locale, { month: "short", day: "numeric", timeZone: "UTC" }));
   return columns(starts.map(label), [...lanes].map(([name, values]) => ({ name: name === "\0rest" ? t("others") : named(name, by, names), values })), t("{what} over time; the table below has the figures", { what: METRICS[metric]() }), compact);
 }
 
 function sumTable(totals, by, names) {
   const all = totals.reduce((sum, one) => { for (const key of ["requests", "errors", "input_tokens", "output_tokens", "credits"]) sum[key] = (sum[key] ?? 0) + (one[key] ?? 0); return sum; }, { whole: true });
   return table(t("Sums"), [
-    { title: { model: t("Model"), key_id: t("Key"), group: t("Group"), credential_id: t("Credential") }[by], cell: (one) => (one.whole ? h("strong", {}, t("All")) : named(one[by], by, names)) },
+    { title: { model: t("Model"), key_id: t("Key"), group: t("Group"), credential_id: t("Credential"), day: t("Day") }[by], class: "nowrap", cell: (one) => (one.whole ? h("strong", {}, t("All")) : named(one[by], by, names)) },
     { title: t("Requests"), class: "num", cell: (one) => number(one.requests) },
     { title: t("Success"), class: "num", cell: (one) => percent(one.requests ? (one.requests - one.errors) / one.requests : null) },
     { title: t("Input tokens"), class: "num", cell: (one) => compact(one.input_tokens) },
@@ -96,11 +102,11 @@ function sumTable(totals, by, names) {
 function forecastCard(names, signal) {
   const body = h("div", {}, loading());
   get("/usage/forecast", { signal }).then(({ pool, credentials }) => put(body,
-    h("p", {}, pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : pool.left === null || pool.left === undefined ? t("No balance is known yet.") : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
-    credentials.length > 0 && table(t("Forecast"), [
+    h("p.mb-0", {}, !credentials.length ? t("No balance is known yet.") : pool.dryAt ? t("At {n} credits a day the pool runs dry on {day}.", { n: number(pool.perDay), day: day(pool.dryAt) }) : t("At {n} credits a day what is left lasts until it is renewed.", { n: number(pool.perDay ?? 0) })),
+    credentials.length > 0 && h("div.mt-3", {}, table(t("Forecast"), [
       { title: t("Credential"), cell: (one) => names.credential_id.get(String(one.credentialId)) ?? `#${one.credentialId}` },
       { title: t("Left"), class: "num", cell: (one) => number(one.left) }, { title: t("A day"), class: "num", cell: (one) => number(one.perDay) },
       { title: t("Runs dry"), cell: (one) => (one.dryAt ? day(one.dryAt) : t("not before it is renewed")) }, { title: t("Renewed"), cell: (one) => day(one.resetsAt) },
-    ], credentials.slice(0, 100))), (error) => { if (error.name !== "AbortError") put(body, failure(error)); });
+    ], credentials.slice(0, 100)))), (error) => { if (error.name !== "AbortError") put(body, failure(error)); });
   return card(t("Forecast"), body);
 }

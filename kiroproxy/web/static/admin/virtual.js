@@ -1,6 +1,7 @@
 // A long table of which only the rows in sight exist.
 
 import { h } from "./dom.js";
+import { inUse, keepFocus } from "./ui.js";
 
 const SPARE = 8; // rows built beyond each edge
 const PAGE_PX = 900; // before the size is known
@@ -24,13 +25,13 @@ export function virtualRows({ caption, head, columns, height, id, sign, build })
       const row = rows[index];
       const mark = sign(row);
       const old = kept.get(id(row));
-      const keep = old && (old.mark === mark || old.element.contains(document.activeElement));
+      const keep = old && (old.mark === mark || inUse(old.element));
       const element = keep ? old.element : build(row);
       element.setAttribute("aria-rowindex", index + 2);
       now.set(id(row), { mark: keep ? old.mark : mark, element });
     }
     kept = now;
-    arrange(body, [above, ...[...now.values()].map((one) => one.element), below]);
+    keepFocus(() => arrange(body, [above, ...[...now.values()].map((one) => one.element), below]));
     above.firstChild.style.setProperty("height", `${first * height}px`);
     below.firstChild.style.setProperty("height", `${(rows.length - last) * height}px`);
   }

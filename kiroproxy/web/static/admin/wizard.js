@@ -1,7 +1,7 @@
 // What an empty installation shows: three steps to a first answer.
 
 import { get } from "./api.js";
-import { h, put } from "./dom.js";
+import { h, put, root } from "./dom.js";
 import { addChoices } from "./add.js";
 import { clientLines, trial } from "./connect.js";
 import { heading } from "./ui.js";
@@ -21,7 +21,7 @@ export function wizard(go, signal) {
     if (!seen.total) return;
     first.classList.add("done");
     put(first, h("div", {}, h("h2", {}, t("Add a Kiro account")), h("p", {}, tn(seen.total, "One credential is there.", "{n} credentials are there."), " ",
-      h("a", { href: `${document.documentElement.dataset.root}/credentials` }, t("Look at them")))));
+      h("a", { href: `${root}/credentials` }, t("Look at them")))));
     put(rest, trial({ signal, ondone: () => second.classList.add("done") }));
     put(third, h("div", {}, h("h2", {}, t("Connect a client")), clientLines()));
     first.parentElement.querySelector("h2").scrollIntoView({ block: "start" });

@@ -1,16 +1,30 @@
 // Sentences, numbers and times in the operator's language.
 
+import { root } from "./dom.js";
+
 const html = document.documentElement;
 export const language = html.dataset.language;
-const locale = language === "zh" ? "zh-CN" : "en-GB";
+export const locale = language === "zh" ? "zh-CN" : "en-GB";
 let catalogue = {};
+let others = [];
 
 /** Fetch the sentences; English ones are their own keys, so a failure is no disaster. */
 export async function loadWords() {
   if (language === "en") return;
-  const answer = await fetch(`${html.dataset.root}/words/${language}.json`);
+  const answer = await fetch(`${root}/words/${language}.json`);
   if (answer.ok) catalogue = await answer.json();
+  coming = fetch(`${root}/words/${language}/terms.json`).then(async (more) => {
+    if (more.ok) others = Object.entries(await more.json());
+  }).catch(() => {}); // if they never come, what the server says is English
 }
+
+let coming = Promise.resolve();
+
+/** Wait for what a screen needs that shows what the server says; the others do not wait. */
+export const termsCome = () => coming;
+
+/** Pairs of what the server says (settings, the doctor) and how it is said in the operator's language. */
+export const terms = () => others;
 
 /** The sentence in the operator's language, its {places} filled. */
 export function t(sentence, values = {}) {
@@ -19,11 +33,11 @@ export function t(sentence, values = {}) {
 }
 
 /** The form that fits the number `n`. */
-export const tn = (n, one, many, values = {}) => t(n === 1 ? one : many, { n, ...values });
+export const tn = (n, one, many, values = {}) => t(n === 1 ? one : many, { n: number(n), ...values });
 
 /** Change the language: the page is fetched again in it. */
 export function setLanguage(code) {
-  document.cookie = `kiroproxy_language=${code}; path=${html.dataset.root}; max-age=31536000; samesite=strict`;
+  document.cookie = `kiroproxy_language=${code}; path=${root}; max-age=31536000; samesite=strict`;
   location.reload();
 }
 
@@ -37,7 +51,7 @@ const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "
 
 export const number = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 10 ? fine : plain).format(value));
 export const compact = (value) => (value === null || value === undefined ? "–" : (Math.abs(value) < 10 ? fine : short).format(value));
-export const percent = (part) => (part === null || part === undefined ? "–" : `${plain.format(part * 100)} %`);
+export const percent = (part) => (part === null || part === undefined ? "–" : `${plain.format(part * 100)}\u00a0%`);
 export const dateTime = (iso) => (iso ? moment.format(new Date(iso)) : "–");
 export const day = (iso) => (iso ? date.format(new Date(iso)) : "–");
 export const timeOfDay = (iso) => (iso ? clock.format(new Date(iso)) : "–");
@@ -45,7 +59,7 @@ export const timeOfDay = (iso) => (iso ? clock.format(new Date(iso)) : "–");
 /** Milliseconds as a person says them. */
 export function milliseconds(value) {
   if (value === null || value === undefined) return "–";
-  return value < 1000 ? `${Math.round(value)} ms` : `${plain.format(value / 1000)} s`;
+  return value < 1000 ? `${Math.round(value)}\u00a0ms` : `${plain.format(value / 1000)}\u00a0s`;
 }
 
 const FAR_S = 60 * 86400; // beyond that a date says more

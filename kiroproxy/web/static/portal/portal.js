@@ -2,6 +2,8 @@
 import { TEXTS } from "./texts.js";
 
 const REFRESH_MS = 15000;
+// where the proxy lies, as the browser sees it: a prefix of a reverse proxy is in it
+const SITE = new URL("../..", import.meta.url).href.replace(/\/$/, "");
 const MASKED = "••••••••";
 const byId = (id) => document.getElementById(id);
 let language = kept("language") || (navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en");
@@ -53,7 +55,7 @@ let group = kept("group");
 
 async function ask() {
   const turn = ++latest;
-  const path = group ? `/${encodeURIComponent(group)}/v1/me` : "/v1/me";
+  const path = `${SITE}${group ? `/${encodeURIComponent(group)}` : ""}/v1/me`;
   let answer;
   try {
     answer = await fetch(path, { headers: { "x-api-key": key }, cache: "no-store" });
@@ -69,7 +71,8 @@ async function ask() {
     show();
     return;
   }
-  complain(body?.error?.message || say("strange", { status: answer.status }));
+  const known = `refused${answer.status}`;
+  complain(TEXTS[language][known] ? say(known) : body?.error?.message || say("strange", { status: answer.status }));
   if ([401, 403, 404].includes(answer.status)) {
     leave();
     byId(answer.status === 401 ? "key" : "group").focus();
@@ -129,7 +132,7 @@ function showFacts() {
         ["models", own.models.join(", ") || say("all")],
         ["expires", own.expires_at ? moment(own.expires_at) : say("never")],
       ];
-  rows.push(["group", told.group]);
+  rows.push(["groupNow", told.group]);
   if (told.pool) rows.push(["pool", say("poolUsable", told.pool)]);
   byId("facts").replaceChildren(
     ...rows.filter((row) => row[1]).flatMap(([name, value]) => [element("dt", say(name)), element("dd", value)]),
@@ -193,7 +196,7 @@ function showUsage() {
   const [top, body] = [document.createElement("thead"), document.createElement("tbody")];
   top.append(head);
   body.append(...rows);
-  byId("usage").replaceChildren(top, body);
+  byId("usage").replaceChildren(element("caption", say("usage"), "unseen"), top, body);
 }
 
 function column(name) {
@@ -211,7 +214,7 @@ const SHELLS = {
 
 function lines(secret) {
   const prefix = told.group === "default" ? "" : `/${encodeURIComponent(told.group)}`;
-  const url = location.origin + prefix;
+  const url = SITE + prefix;
   const set = SHELLS[byId("shell").value];
   return {
     "Claude Code": [set("ANTHROPIC_BASE_URL", url), set("ANTHROPIC_AUTH_TOKEN", secret), "claude"],
@@ -229,6 +232,8 @@ function lines(secret) {
       say("codexShell"),
       set("KIRO_KEY", secret),
     ],
+    Cursor: [say("cursorWhere"), `Base URL: ${url}/v1`, `API key: ${secret}`],
+    Cline: [say("clineWhere"), `Base URL: ${url}`, `API key: ${secret}`],
     "OpenAI SDK": [set("OPENAI_BASE_URL", `${url}/v1`), set("OPENAI_API_KEY", secret)],
     "Anthropic SDK": [set("ANTHROPIC_BASE_URL", url), set("ANTHROPIC_API_KEY", secret)],
   };

@@ -24,8 +24,9 @@ export const TEXTS =
     "name": "Name",
     "owner": "Owner",
     "hint": "Key",
-    "groups": "Groups",
-    "models": "Models",
+    "groupNow": "Group shown here",
+    "groups": "May use the groups",
+    "models": "May use the models",
     "expires": "Expires",
     "rootKey": "the proxy's own key (no limits)",
     "all": "all",
@@ -61,6 +62,11 @@ export const TEXTS =
     "codexShell": "# in the shell:",
     "unreachable": "The proxy does not answer: try again in a moment.",
     "strange": "The proxy gave an answer that this page does not understand (status {status}).",
+    "refused401": "This key is not accepted: it is mistyped, switched off or has expired. Ask whoever gave it to you.",
+    "refused403": "The key is good, but not for this group. Leave the group blank or ask whoever gave you the key.",
+    "refused404": "There is no such group. Leave it blank or ask whoever gave you the key.",
+    "cursorWhere": "# Settings → Models → OpenAI API key, override the base URL:",
+    "clineWhere": "# Settings → API provider: Anthropic, use a custom base URL:",
     "badKey": "A key consists of ASCII characters only: please paste it again."
   },
   "zh": {
@@ -86,8 +92,9 @@ export const TEXTS =
     "name": "名称",
     "owner": "所有者",
     "hint": "密钥",
-    "groups": "分组",
-    "models": "模型",
+    "groupNow": "当前分组",
+    "groups": "可用分组",
+    "models": "可用模型",
     "expires": "到期时间",
     "rootKey": "代理自身的密钥（无限制）",
     "all": "全部",
@@ -123,6 +130,11 @@ export const TEXTS =
     "codexShell": "# 在命令行中：",
     "unreachable": "代理没有响应，请稍后再试。",
     "strange": "代理返回了此页面无法理解的内容（状态码 {status}）。",
+    "refused401": "此密钥不被接受：可能输入有误、已停用或已过期。请联系给你密钥的人。",
+    "refused403": "密钥有效，但不能用于此分组。请将分组留空，或联系给你密钥的人。",
+    "refused404": "没有这个分组。请将其留空，或联系给你密钥的人。",
+    "cursorWhere": "# Settings → Models → OpenAI API key，勾选 override base URL：",
+    "clineWhere": "# Settings → API provider 选 Anthropic，勾选 custom base URL：",
     "badKey": "密钥只包含 ASCII 字符，请重新粘贴。"
   }
 };
