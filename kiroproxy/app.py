@@ -1,11 +1,10 @@
 """create_app: builds the parts, joins them, registers blueprints and error handlers."""
 
 import functools
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, cast
 
-from flask import Flask, Response, request
+from flask import Flask
 from werkzeug.routing import Rule
 
 from kiroproxy import masking
@@ -39,6 +38,7 @@ from kiroproxy.upstream.usage import AccountClient, Balances
 from kiroproxy.web import (
     accounting,
     cc_v1,
+    cors,
     errors,
     explain,
     groups,
@@ -57,9 +57,6 @@ from kiroproxy.web.services import EXTENSION, Services
 
 if TYPE_CHECKING:
     from kiroproxy.recording.recorder import Recorder
-
-CLIENT_PATH = re.compile(r"(?!/api/)(?:/[^/]+)?/v1/")
-"""S13, S175: browsers anywhere may call the client APIs, and only those; groups have them, too."""
 
 
 class _Rule(Rule):
@@ -91,7 +88,7 @@ def create_app(config: Config | None = None) -> Flask:
         app.register_blueprint(module.blueprint)
     errors.install(app)
     explain.install(app)
-    _install_cors(app)
+    cors.install(app)
     parts: Services = app.extensions[EXTENSION]
     app.wsgi_app = AdminDoor(app.wsgi_app, parts)  # type: ignore[method-assign]
     if config.metrics_bind:
@@ -230,22 +227,3 @@ def _identity(config: Config) -> Identity:
         node_version=config.node_version,
         kiro_cli_version=config.kiro_cli_version,
     )
-
-
-def _install_cors(app: Flask) -> None:
-    @app.before_request
-    def preflight() -> Response | None:
-        if request.method == "OPTIONS" and CLIENT_PATH.match(request.path):
-            return Response(status=204)
-        return None
-
-    @app.after_request
-    def allow(response: Response) -> Response:
-        if CLIENT_PATH.match(request.path):
-            response.headers["access-control-allow-origin"] = "*"
-            response.headers["access-control-expose-headers"] = "*"
-            if request.method == "OPTIONS":
-                asked = request.headers.get("access-control-request-headers", "*")
-                response.headers["access-control-allow-headers"] = asked
-                response.headers["access-control-allow-methods"] = "*"
-        return response

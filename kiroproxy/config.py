@@ -120,6 +120,13 @@ def choice(*names: str) -> Parser:
     return _described(parse, choices=names)
 
 
+_AUTHORITY = re.compile(
+    r"(?:[^\\/?#\s]*@)?(?:[A-Za-z0-9_-][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+)
+"""Hosts as every library reads them: of one with a backslash, a percent sign or other letters, one
+sees the host in one place and another elsewhere, and a check would look at the wrong one."""
+
+
 def url(*schemes: str, template: bool = False) -> Parser:
     """An address; a template may contain `{region}`. Trailing slashes are dropped."""
 
@@ -127,7 +134,8 @@ def url(*schemes: str, template: bool = False) -> Parser:
         address = text(value).rstrip("/")
         bare = address.replace("{region}", "region") if template else address
         parts = urlsplit(bare)
-        if parts.scheme not in schemes or not parts.netloc or set(bare) & set("{} \t\r\n"):
+        plain = _AUTHORITY.fullmatch(parts.netloc) and not set(bare) & set("{} \t\r\n")
+        if parts.scheme not in schemes or not plain:
             hint = ", in which {region} is the only placeholder" if template else ""
             raise ValueError(f"must be a URL that starts with {' or '.join(schemes)}://{hint}")
         _ = parts.port  # raises ValueError when it is none
@@ -164,6 +172,18 @@ def peers(value: Any) -> tuple[str, ...]:
     return tuple(found)
 
 
+def origins(value: Any) -> tuple[str, ...]:
+    """Origins as browsers write them: scheme, host and perhaps a port, nothing behind."""
+    found = []
+    for item in names(value):
+        address = url("https", "http")(item).lower()
+        parts = urlsplit(address)
+        if parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+            raise ValueError("must list origins such as https://ops.example, without a path")
+        found.append(address)
+    return tuple(found)
+
+
 def mapping(value: Any) -> dict[str, str]:
     """An object of strings; in the environment as JSON."""
     if isinstance(value, str):
@@ -183,7 +203,7 @@ def raw(value: Any) -> str:
 
 def region_name(value: Any) -> str:
     """An AWS region: it becomes part of host names."""
-    if not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d{1,2}", text(value)):
+    if not re.fullmatch(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}", text(value)):
         raise ValueError("must be an AWS region such as us-east-1")
     return text(value)
 
@@ -442,6 +462,9 @@ class Config:
 
     trusted_proxies: tuple[str, ...] = setting(
         (), "whose X-Forwarded-For is believed: networks, or unix", peers
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), "other sites whose pages may call /api: origins such as https://ops.example", origins
     )
     log_level: str = setting(
         "info",

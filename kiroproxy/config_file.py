@@ -1,7 +1,8 @@
 """Changing config.json: one setting at a time, and never into something the server cannot use."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from kiroproxy.config import (
 )
 from kiroproxy.credentials.imports import read_auth_token
 from kiroproxy.credentials.stores import durable
-from kiroproxy.errors import ConfigError, InvalidRequest, StoreUnwritable
+from kiroproxy.errors import ConfigError, InvalidRequest, StoreLocked, StoreUnwritable
 
+LOCK_S = 5.0
 OUTSIDE = ("command line", "environment", ".env")
 """Where origins begin that precede the file."""
 
@@ -37,6 +39,22 @@ class Edit:
         """What keeps the file's value from counting; empty if nothing does."""
         origin = self.config.origins[self.row.attribute]
         return origin if origin.startswith(OUTSIDE) else ""
+
+
+@contextlib.contextmanager
+def alone(state_dir: Path) -> Iterator[None]:
+    """Let one worker at a time read, change and write the file.
+
+    Raises:
+        StoreLocked: somebody else takes too long.
+    """
+    import filelock
+
+    try:
+        with filelock.FileLock(state_dir / "config.lock", timeout=LOCK_S):
+            yield
+    except filelock.Timeout:
+        raise StoreLocked("Somebody else is changing the configuration; try again.") from None
 
 
 def find(key: str) -> Setting:

@@ -1,5 +1,6 @@
 """The exception tree: facts as attributes, a message for people (never matched on)."""
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 
@@ -72,7 +73,12 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, this method of it does not."""
+    """The path exists, this method of it does not; those of `allowed` do."""
+
+    def __init__(self, message: str, *, allowed: Iterable[str] = ()) -> None:
+        """Say what is wrong."""
+        super().__init__(message)
+        self.allowed = tuple(allowed)
 
 
 class BodyTooLarge(RequestError):

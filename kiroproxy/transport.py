@@ -29,6 +29,7 @@ import urllib3.exceptions
 import urllib3.util
 from gevent import monkey
 
+from kiroproxy.addresses import is_off_limits, parse_literal
 from kiroproxy.errors import EventStreamError, Unreachable, UpstreamTimeout
 from kiroproxy.http_body import Body, ChunkedBody, CountedBody, UnboundedBody
 
@@ -94,6 +95,10 @@ _JOINED_BYTES = 64 * 1024
 """Longer bodies are not copied for it."""
 _poll = monkey.get_original("select", "poll") if hasattr(select, "POLLIN") else None
 """The system's own; None on Windows."""
+
+
+class _OffLimits(urllib3.exceptions.NewConnectionError):
+    """A name has led to a link-local or metadata address."""
 
 
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*?)[ \t]*\r?\n")
@@ -165,7 +170,8 @@ class _Sender:
     """Mixed into urllib3's connections: a large body may take longer to send than to connect.
 
     Without it the connect timeout would be the deadline of the whole `sendall`. The head goes out
-    together with the beginning of the body: one system call and one packet less.
+    together with the beginning of the body: one system call and one packet less. And a name may
+    mean another address than when somebody checked it: that is looked at before a byte is sent.
     """
 
     response_class = _Response
@@ -179,6 +185,14 @@ class _Sender:
         except (OSError, HTTPException) as error:
             error.kiroproxy_tunnel = True  # type: ignore[union-attr]
             raise
+
+    def _new_conn(self: Any) -> Any:
+        made = super()._new_conn()  # type: ignore[misc]
+        peer = parse_literal(str(made.getpeername()[0]))
+        if peer is not None and is_off_limits(peer):
+            made.close()
+            raise _OffLimits(self, "off limits")
+        return made
 
     def endheaders(self: Any, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
@@ -678,6 +692,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (UnicodeError, "a header for {host} holds bytes that no header may hold"),
     (ValueError, "{host} cannot be called: check the address"),
     (urllib3.exceptions.NameResolutionError, "the name {host} cannot be resolved"),
+    (_OffLimits, "the way to {host} leads to a link-local or metadata address"),
     (ConnectionRefusedError, "{host} refused the connection"),
     (ConnectionError, "{host} closed the connection without an answer"),
     (TimeoutError, "{host} did not take the request in time"),

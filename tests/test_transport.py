@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+import urllib3.exceptions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +26,9 @@ from kiroproxy.transport import (
     Exchange,
     Route,
     Transport,
+    _reason,
     _Response,
+    _Sender,
     bypasses,
     ca_bundle,
     proxy_with_credentials,
@@ -881,3 +885,38 @@ def test_reads_with_timeouts_under_gevent() -> None:
 
 def test_errors_of_bodies_are_event_stream_errors() -> None:
     assert issubclass(BadChunk, EventStreamError)
+
+
+class _Peer:
+    """A socket that has reached an address."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.closed = False
+
+    def getpeername(self) -> tuple[str, int]:
+        return self.address, 80
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("address", "good"),
+    [
+        *(("169.254.169.254", False), ("fe80::1%2", False), ("::ffff:100.100.100.200", False)),
+        *(("127.0.0.1", True), ("10.0.0.1", True), ("203.0.113.1", True)),
+    ],
+)
+def test_a_name_that_has_come_to_mean_metadata_is_left(address: str, good: bool) -> None:
+    """Whoever may name a proxy may name one that resolves otherwise after it was checked."""
+    peer = _Peer(address)
+    reached = type("Reached", (), {"_new_conn": lambda self: peer, "host": "name.example"})
+    connection = type("Connection", (_Sender, reached), {})()
+    if good:
+        assert connection._new_conn() is peer
+        return
+    with pytest.raises(urllib3.exceptions.NewConnectionError) as caught:
+        connection._new_conn()
+    assert peer.closed
+    assert "metadata" in _reason(requests.ConnectionError(caught.value), "name.example")

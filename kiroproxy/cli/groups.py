@@ -148,7 +148,7 @@ def create(
     budgets = given_budgets(settings)
     with opened(config_path, credentials_path) as (parts, registry):
         with wrong_usage():
-            values = parse_settings(settings)
+            values = parse_settings(_given(settings))
             registry.create_group(GroupOfCredentials(name, display_name or name, values))
         info = registry.group(name.strip())
         _set_budgets(parts, name.strip(), budgets)
@@ -186,7 +186,7 @@ def set_(
     with opened(config_path, credentials_path) as (parts, registry):
         before = registry.group(name).group
         with wrong_usage():
-            values = parse_settings(settings, before.settings)
+            values = parse_settings(_given(settings), before.settings)
         shown = display_name or before.display_name
         if not only_budgets:
             registry.change_group(replace(before, display_name=shown, settings=values))
@@ -253,3 +253,8 @@ def _report(info: "GroupInfo", sentence: str, as_json: bool) -> None:
         print_json(_object(info))
         return
     click.echo(sentence.format(name=info.group.name))
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """What the command line has said; options that were left out change nothing."""
+    return {name: value for name, value in settings.items() if value is not None}

@@ -325,7 +325,7 @@ def set_(
         before = _find(ledger, key)
         with wrong_usage():
             changed = ledger.book.patch(before.id, given)
-        _note(ledger, "key.change", changed, before)
+        _note(ledger, "key.edit", changed, before)
         _warn_of_groups(parts, changed)
     _report(changed, _("Client key {name} is changed."), as_json)
 
@@ -457,7 +457,7 @@ def _note(
     known = after or before
     ledger.audit.append(
         action,
-        known.id if known is not None else "",
+        f"key {known.id}" if known is not None else "",
         who="cli",
         before=build_key(before, now) if before is not None else None,
         after=build_key(after, now) if after is not None else None,

@@ -59,6 +59,9 @@ class GroupSettings:
     rate_limit_burst: float = 0.0
 
 
+UNSET: Final = GroupSettings()
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
     """A group by its name."""
@@ -87,7 +90,7 @@ def check_name(name: object) -> str:
 
 
 def parse_settings(given: object, base: GroupSettings = GroupSettings()) -> GroupSettings:
-    """Settings as JSON on top of others.
+    """Settings as JSON on top of others; null takes one back.
 
     Raises:
         InvalidRequest: names the one that cannot be used.
@@ -98,13 +101,17 @@ def parse_settings(given: object, base: GroupSettings = GroupSettings()) -> Grou
         raise InvalidRequest("settings: must be an object", param="settings")
     values: dict[str, Any] = {}
     for key in ("priority", "cooldown_sec", "rate_limit_qps", "rate_limit_burst"):
-        value = given.get(key)
-        if value is None:
+        if key not in given:
+            continue
+        value = given[key]
+        if value is None:  # as it is without a word
+            values[key] = getattr(UNSET, key)
             continue
         whole = key == "priority"
         number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
         if not number or (value < 0 and not whole) or value != value or abs(value) > 1e9:
-            raise InvalidRequest(f"settings.{key}: must be a number", param=f"settings.{key}")
+            words = "a whole number" if whole else "a number of at least 0"
+            raise InvalidRequest(f"settings.{key}: must be {words}", param=f"settings.{key}")
         values[key] = value
     return replace(base, **values)
 

@@ -95,7 +95,7 @@ def _bad_group(one: Credential, groups: Sequence[Group]) -> str:
     try:
         check_name(name)
     except InvalidRequest as error:
-        return f"group: {error}"
+        return f"group: {str(error).removeprefix('name: ')}"
     return ""
 
 
@@ -175,12 +175,16 @@ class Intake:
     def run(self, rows: Sequence[Row]) -> Iterator[Row]:
         """Take all rows in, several at a time, and give each when it is done.
 
-        They are stored in their order, which decides among credentials of one priority. After
-        Ctrl-C no more are begun: those come back as failed. Another one leaves at once.
+        They are stored in their order, which decides among credentials of one priority; without
+        verification all in one edit. After Ctrl-C no more are begun: those come back as failed.
+        Another one leaves at once.
         """
+        if not self._verify:
+            yield from self._store(rows)
+            return
         turns = [threading.Event() for _ in range(len(rows) + 1)]
         turns[0].set()
-        with ThreadPoolExecutor(AT_ONCE if self._verify else 1) as threads:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
             pending = {
                 threads.submit(self._in_turn, row, turns[at], turns[at + 1])
                 for at, row in enumerate(rows)
@@ -194,6 +198,25 @@ class Intake:
                     self._stop.set()
                     continue
                 yield from (one.result() for one in done)
+
+    def _store(self, rows: Sequence[Row]) -> Iterator[Row]:
+        new = [row.credential for row in rows if row.status == "new" and row.credential is not None]
+        ends: Sequence[Credential | KiroProxyError]
+        try:
+            ends = self._registry.insert_all(new)
+        except KiroProxyError as error:
+            ends = [error] * len(new)
+        outcome = iter(ends)
+        for row in rows:
+            if row.status != "new" or row.credential is None:
+                yield row
+                continue
+            end = next(outcome)
+            if isinstance(end, Credential):
+                yield replace(row, status="added", credential=end)
+            else:
+                status: Status = "duplicate" if isinstance(end, Duplicate) else "failed"
+                yield replace(row, status=status, why=str(end))
 
     def _in_turn(self, row: Row, turn: threading.Event, following: threading.Event) -> Row:
         """Take a row in once the one before it is stored; it has been begun earlier."""

@@ -32,6 +32,14 @@ AUTH_METHODS: Final[Mapping[str, AuthMethod]] = {
 TOKEN_TYPES: Final[Mapping[str, str]] = {"api_key": "API_KEY", "external_idp": "EXTERNAL_IDP"}
 """Values of the `tokentype` header; other kinds send none (protocol 2.3)."""
 
+REASONS: Final = frozenset(
+    {
+        *("Manual", "TooManyFailures", "TooManyRefreshFailures", "QuotaExceeded"),
+        *("InvalidRefreshToken", "InvalidConfig", "Suspended"),
+    }
+)
+"""Why a credential is disabled (S129), and Kiro's own suspension."""
+
 DEFAULT_ENDPOINT: Final = "ide"
 ENDPOINTS: Final = (DEFAULT_ENDPOINT, "cli")
 """Whose way of speaking to Kiro a credential takes: the IDE's, or kiro-cli's (protocol 2.4)."""
@@ -41,7 +49,8 @@ SOCIAL_ARN: Final = "arn:aws:codewhisperer:us-east-1:699475941385:profile/EHGA3G
 PLACEHOLDER_ARNS: Final = frozenset({BUILDER_ID_ARN, SOCIAL_ARN})
 """Public constants that stand for "no profile of one's own" (protocol 2.5)."""
 
-REGION: Final = re.compile(r"[a-z]{2}(-[a-z]+)+-\d+")
+REGION: Final = re.compile(r"[a-z]{2}(-[a-z]{1,16}){1,3}-[0-9]{1,2}")
+"""It becomes part of host names: a label has at most 63 characters."""
 _HEADER_SAFE: Final = re.compile(r"[\x21-\x7e]+")
 _HEX_64: Final = re.compile(r"[0-9a-f]{64}")
 _HEX_32: Final = re.compile(r"[0-9a-f]{32}")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from kiroproxy.credentials.model import (
     Credential,
@@ -43,6 +43,8 @@ DEAD: Final[Mapping[str, str]] = {
 """Error codes without case and underscores → `disabled_reason` (S129): a new login is needed."""
 IDP_HOSTS: Final = ("microsoftonline.com", "microsoftonline.us", "microsoftonline.cn")
 """The identity providers that a token may be sent to."""
+_IDP_URL: Final = re.compile(r"(?i:https)://([A-Za-z0-9.-]+)(?::443)?/[!-~]*")
+"""Whose host is the same for whoever reads it: a backslash in it ends the host for some."""
 SNAKE: Final[Mapping[str, str]] = {
     "access_token": "accessToken",
     "refresh_token": "refreshToken",
@@ -163,10 +165,9 @@ def _idc_request(
 def _idp_request(credential: Credential) -> RefreshRequest | RefreshFailure:
     """A public client's refresh at an Entra tenant (protocol 5.1); tokens go to no other host."""
     url = credential.token_endpoint or ""
-    parts = urlsplit(url)
-    host = (parts.hostname or "").lower()
-    allowed = any(host == one or host.endswith(f".{one}") for one in IDP_HOSTS)
-    if parts.scheme != "https" or not allowed or parts.username is not None:
+    plain = _IDP_URL.fullmatch(url)
+    host = plain[1].lower() if plain else ""
+    if not any(host == one or host.endswith(f".{one}") for one in IDP_HOSTS):
         return RefreshFailure(
             "tokenEndpoint must be the https address of a Microsoft Entra tenant, such as "
             "https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token"

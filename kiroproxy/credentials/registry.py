@@ -45,10 +45,18 @@ def read_entry(raw: object) -> Credential:
     try:
         credential = parse_credential(raw, NEW_ENTRY)
     except ConfigError as error:
-        raise InvalidRequest(str(error)) from None
+        raise _blamed(error) from None
     if credential.refresh_token and (why := check_refresh_token(credential.refresh_token)):
-        raise InvalidRequest(f"{NEW_ENTRY}.refreshToken: {why}", param="refreshToken")
+        raise InvalidRequest(f"refreshToken: {why}", param="refreshToken")
     return replace(credential, id=0, imported_from=token_hash(credential))
+
+
+def _blamed(error: ConfigError) -> InvalidRequest:
+    """Names the field as the body has it."""
+    if error.setting == NEW_ENTRY:
+        return InvalidRequest(str(error))
+    why = str(error).removeprefix(f"{NEW_ENTRY}.")
+    return InvalidRequest(why, param=error.setting.removeprefix(f"{NEW_ENTRY}."))
 
 
 class Registry:
@@ -60,15 +68,17 @@ class Registry:
 
     # ---- credentials -----------------------------------------------------------------------
 
-    def add(self, raw: object) -> Credential:
-        """Add one; returns it with its id.
+    def add(
+        self, raw: object, check: Callable[[Credential], Credential] = lambda one: one
+    ) -> Credential:
+        """Add one, as `check` lets it pass; returns it with its id.
 
         Raises:
             InvalidRequest: it cannot be used.
             Duplicate: it is there already.
             CredentialError: the store cannot be written.
         """
-        new = read_entry(raw)
+        new = check(read_entry(raw))
         self.check_group(group_of(new))
         return self.insert(new)
 
@@ -83,6 +93,25 @@ class Registry:
             credentials.append(new)
 
         return self._pool.store.edit(change).credentials[-1]
+
+    def insert_all(self, new: Sequence[Credential]) -> list[Credential | Duplicate]:
+        """Add credentials that were read before in one edit; what became of each, in order."""
+        outcome: list[Credential | Duplicate] = []
+
+        def change(credentials: list[Credential]) -> None:
+            outcome.clear()
+            known = {one.imported_from: one for one in credentials if one.imported_from}
+            known |= {token_hash(one): one for one in credentials}
+            for one in new:
+                there = known.get(token_hash(one))
+                outcome.append(one if there is None else Duplicate(there))
+                if there is None:
+                    known[token_hash(one)] = one
+                    credentials.append(one)
+
+        stored = self._pool.store.edit(change).credentials
+        added = iter(stored[len(stored) - sum(isinstance(one, Credential) for one in outcome) :])
+        return [next(added) if isinstance(one, Credential) else one for one in outcome]
 
     def change(
         self, ids: Iterable[int], change: Callable[[Credential], Credential]
@@ -337,7 +366,11 @@ class Registry:
         """
         check_name(old)
         self._check_ours(old)
-        name = check_name(new)
+        try:
+            name = check_name(new)
+        except InvalidRequest as error:
+            error.param = "new_name"
+            raise
         info = self.group(old)
         if any(other.group.name == name for other in self.groups()):
             raise InvalidRequest(f"name: there is a group {name} already", param="new_name")
@@ -381,7 +414,11 @@ class Registry:
             InvalidRequest: the name is not a good one.
         """
         if name != DEFAULT_GROUP and not any(one.group.name == name for one in self.groups()):
-            check_name(name)
+            try:
+                check_name(name)
+            except InvalidRequest as error:
+                why = str(error).removeprefix("name: ")
+                raise InvalidRequest(f"group: {why}", param="group") from None
 
 
 def _places(credentials: Sequence[Credential], ids: list[int]) -> list[int]:

@@ -43,6 +43,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Made:
+    """A change that was made, to be noted."""
+
+    action: str
+    target: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class EntryPage:
     """Some of the entries, newest first, and how many there are."""
 
@@ -70,29 +80,29 @@ class AuditLog:
 
         It is in the program's log, too, and an ill database does not undo the change.
         """
-        row = {
-            "id": new_id(),
-            "time": round(time.time() * 1000),
-            "who": _clean(who, 200),
-            "client": _clean(client, 64),
-            "action": _clean(action, 64),
-            "target": _clean(target, 200),
-            "before": _document(before),
-            "after": _document(after),
-        }
-        log.info("audit: %s %s by %s", row["action"], row["target"], row["who"])
+        return self.extend([Made(action, target, before, after)], who=who, client=client)
+
+    def extend(self, made: Sequence[Made], *, who: str, client: str = "") -> bool:
+        """Note many changes at once: a bulk act is one transaction."""
+        rows = [_row(one, who, client, number) for number, one in enumerate(made)]
+        if not rows:
+            return True
+        for row in rows:
+            log.info("audit: %s %s by %s", row["action"], row["target"], row["who"])
 
         def work(connection: "Connection") -> None:
             from sqlalchemy import insert
 
             from kiroproxy.ledger import tables
 
-            connection.execute(insert(tables.audit).values(row))
+            connection.execute(insert(tables.audit), rows)
 
         try:
             self._database.write(work)
         except (DatabaseError, ConfigError) as error:
-            log.error("not in the audit log: %s %s by %s: %s", action, target, who, error)
+            for one in made:
+                told = "not in the audit log: %s %s by %s: %s"
+                log.error(told, one.action, one.target, who, error)
             return False
         return True
 
@@ -158,6 +168,21 @@ def _without(name: str, value: Any) -> Any:
     if isinstance(value, str) and value.startswith("kp_") and "…" not in value:
         return MASK
     return value
+
+
+def _row(made: Made, who: str, client: str, number: int) -> dict[str, Any]:
+    id_ = new_id()
+    return {
+        # those of one act share their millisecond, and stay in order
+        "id": f"{id_[:12]}{number % 0x10000:04x}{id_[16:]}",
+        "time": round(time.time() * 1000),
+        "who": _clean(who, 200),
+        "client": _clean(client, 64),
+        "action": _clean(made.action, 64),
+        "target": _clean(made.target, 200),
+        "before": _document(made.before),
+        "after": _document(made.after),
+    }
 
 
 def _document(document: Mapping[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from kiroproxy.addresses import carried, is_off_limits
 from kiroproxy.conversation import Block, Conversation, Image, ToolResult
 from kiroproxy.errors import InvalidRequest, Unreachable
 from kiroproxy.kiro.request import MAX_IMAGE_BYTES, MAX_IMAGES
@@ -32,12 +33,8 @@ def resolve(host: str, port: int) -> list[str]:
 
 def is_public(address: str) -> bool:
     """Whether an address is one of the open internet."""
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+    ip = carried(ipaddress.ip_address(address.partition("%")[0]))
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved and not is_off_limits(ip)
 
 
 class ImageFetcher(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.request_log import RequestLog
 from kiroproxy.ledger.usage import UsageRow
 from kiroproxy.ledger.usage_query import EXPORTS, Asked, Total, build_row, build_total, parse_asked
-from kiroproxy.web.address import client_address
+from kiroproxy.web.admin.changes import note
 from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
@@ -201,6 +201,5 @@ def clear_logs() -> Response:
     now = datetime.now(UTC)
     shown = parts.ledger.reader.rows(_log().within(Asked()), page_size=1).total
     _log().clear(now)
-    client = client_address(request, parts.config)
-    parts.ledger.audit.append("logs.clear", "", who="admin", client=client, after={"rows": shown})
+    note("logs.clear", "request log", after={"rows": shown})
     return json_response({"cleared": shown, "cleared_at": _time(now)})

@@ -1,7 +1,7 @@
 """Who is calling: client key and admin key, compared in constant time."""
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flask import Request
 
@@ -38,13 +38,18 @@ def require_key(request: Request, key: str, message: str = "Invalid API key") ->
     Raises:
         NotAuthenticated: no shown key is it.
     """
-    wanted = key.strip().encode()
-    admitted = False
-    for shown in presented_keys(request):
-        # WSGI hands over the header's bytes as Latin-1
-        admitted |= hmac.compare_digest(shown.encode("latin-1", "replace"), wanted)
-    if not admitted or not wanted:
+    if not is_among(key, presented_keys(request)):
         raise NotAuthenticated(message)
+
+
+def is_among(key: str, shown: Iterable[str]) -> bool:
+    """Whether a key is one of those that are shown; an empty one never is."""
+    wanted = key.strip().encode()
+    found = False
+    for one in shown:
+        # WSGI hands over the header's bytes as Latin-1
+        found |= hmac.compare_digest(one.encode("latin-1", "replace"), wanted)
+    return found and bool(wanted)
 
 
 def identify(request: Request, root_key: str, ring: KeyRing) -> ClientKey | None:

@@ -111,6 +111,8 @@ def answer(error: Exception) -> Response:
         account.settle()
     elif tape is not None:
         tape.settle()
+    if isinstance(error, e.MethodNotAllowed) and error.allowed:
+        response.headers["allow"] = ", ".join(sorted(error.allowed))
     wait = _retry_after(error)
     if wait is not None:
         response.headers["retry-after"] = str(max(1, math.ceil(wait)))
@@ -121,7 +123,8 @@ def _of_werkzeug(error: HTTPException) -> Exception:
     if isinstance(error, NoRoute):
         return e.NotFound(f"No such path: {request.path}")
     if isinstance(error, WrongMethod):
-        return e.MethodNotAllowed(f"{request.method} is not allowed for {request.path}")
+        words = f"{request.method} is not allowed for {request.path}"
+        return e.MethodNotAllowed(words, allowed=error.valid_methods or ())
     if error.code is not None and error.code < 500:
         return e.InvalidRequest(error.description or error.name)
     return error

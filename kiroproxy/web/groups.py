@@ -15,15 +15,18 @@ from kiroproxy.credentials.policy import disabled_reason, group_of
 from kiroproxy.credentials.registry import Duplicate, GroupInfo, Registry, settings_of
 from kiroproxy.errors import (
     CredentialError,
+    DatabaseError,
     InvalidRequest,
     KiroProxyError,
     NotAuthenticated,
 )
 from kiroproxy.ledger.budgets import NO_BUDGETS
 from kiroproxy.ledger.keys import ClientKey
+from kiroproxy.ledger.keys import check_group as check_key_group
 from kiroproxy.runtime import Tally
 from kiroproxy.upstream.usage import Usage
 from kiroproxy.web.admin.changes import note, note_credential
+from kiroproxy.web.admin.targets import check_sent
 from kiroproxy.web.auth import identify
 from kiroproxy.web.body import read_json
 from kiroproxy.web.operator import admit_operator
@@ -75,15 +78,15 @@ def _operator() -> Registry:
 
 
 def _reader() -> ClientKey | None:
-    """Who looks: a client key, or None for the root key and the admin, who see everything (X17)."""
+    """A client may look at its own groups, the admin at all (X17); None: at all of them."""
     parts = services()
     try:
         return identify(request, parts.config.api_key, parts.ledger.keys)
-    except NotAuthenticated:
+    except (NotAuthenticated, DatabaseError):
         if not parts.config.admin_api_key.strip():
             raise
         admit_operator("Invalid API key")
-        return None
+    return None
 
 
 def _body() -> dict[str, Any]:
@@ -96,15 +99,20 @@ def _body() -> dict[str, Any]:
 
 @blueprint.get("/tokens")
 def list_tokens() -> Response:
-    """The pool, page by page; never a whole token. A client key sees its own groups."""
-    reader, parts = _reader(), services()
+    """The pool, page by page; never a whole token."""
+    key, parts = _reader(), services()
     page = _number("page", 1, 1 << 30)
     size = _number("page_size", PAGE_SIZE, PAGE_LIMIT)
     group = request.args.get("group")
+    if key is not None and group:
+        check_key_group(key, group)
+    seen = key.allowed_groups if key is not None else ()
     credentials = parts.pool.roster().credentials
-    own = [one for one in credentials if group in (None, "", group_of(one))]
-    if reader is not None and reader.allowed_groups:
-        own = [one for one in own if group_of(one) in reader.allowed_groups]
+    own = [
+        one
+        for one in credentials
+        if group in (None, "", group_of(one)) and (not seen or group_of(one) in seen)
+    ]
     shown = own[(page - 1) * size : page * size]
     rows = token_rows(parts, shown, (page - 1) * size)
     now = datetime.now(UTC)
@@ -209,7 +217,7 @@ def add_token() -> Response:
     """Add one credential: 201, or 409 with the one that has its token already."""
     registry = _operator()
     try:
-        added = registry.add(_body())
+        added = registry.add(_body(), check_sent)
     except Duplicate as error:
         return json_response(_duplicate(error), 409)
     note_credential("credential.add", None, added)
@@ -233,7 +241,7 @@ def add_tokens() -> Response:
 
 def _try_add(registry: Registry, index: int, entry: object) -> dict[str, Any]:
     try:
-        added = registry.add(entry)
+        added = registry.add(entry, check_sent)
     except Duplicate as error:
         return {"index": index, "status": "duplicate"} | _duplicate(error)
     except KiroProxyError as error:
@@ -310,6 +318,8 @@ def refresh_tokens() -> Response:
     group, limit = body.get("group"), body.get("limit")
     if limit is not None and (type(limit) is not int or limit < 1):
         raise InvalidRequest("limit: must be a whole number of at least 1", param="limit")
+    if group is not None and not isinstance(group, str):
+        raise InvalidRequest("group: must be a text", param="group")
     now = datetime.now(UTC)
     wanted = [
         one
@@ -410,7 +420,9 @@ def rename_group(name: str) -> Response:
 @blueprint.delete("/groups/<name>")
 def remove_group(name: str) -> Response:
     """Delete it; its tokens go to `default`."""
-    _operator().remove_group(name)
+    registry = _operator()
+    gone = _group_object(registry.group(name))
+    registry.remove_group(name)
     services().ledger.book.set_group_budgets(name, NO_BUDGETS)
-    note("group.delete", f"group {name}")
+    note("group.delete", f"group {name}", gone, None)
     return Response(status=204)

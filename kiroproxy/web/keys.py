@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.key_book import NewKey, build_key, parse_settings
 from kiroproxy.ledger.keys import ClientKey
-from kiroproxy.web.address import client_address
+from kiroproxy.web.admin.changes import note
 from kiroproxy.web.body import read_json
 from kiroproxy.web.operator import admit_operator
 from kiroproxy.web.services import services
@@ -92,7 +92,7 @@ def change_key(key_id: str) -> Response:
     body = _body()
     before = book.get(key_id)
     changed = book.patch(before.id, body)
-    _note("key.change", changed, before)
+    _note("key.edit", changed, before)
     return json_response(key_object(changed))
 
 
@@ -119,14 +119,11 @@ def delete_key(key_id: str) -> Response:
 
 def _note(action: str, after: ClientKey | None, before: ClientKey | None = None) -> None:
     """Into the audit log."""
-    parts = services()
     now = datetime.now(UTC)
     known = after or before
-    parts.ledger.audit.append(
+    note(
         action,
-        known.id if known is not None else "",
-        who="admin",
-        client=client_address(request, parts.config),
-        before=build_key(before, now) if before is not None else None,
-        after=build_key(after, now) if after is not None else None,
+        f"key {known.id if known is not None else ''}",
+        build_key(before, now) if before is not None else None,
+        build_key(after, now) if after is not None else None,
     )

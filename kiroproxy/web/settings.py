@@ -19,7 +19,7 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.errors import InvalidRequest
 from kiroproxy.ledger.threads import in_thread
 from kiroproxy.runtime import PIN_LIFE_S
-from kiroproxy.web.address import client_address
+from kiroproxy.web.admin.changes import note
 from kiroproxy.web.body import read_json
 from kiroproxy.web.groups import REFRESHES
 from kiroproxy.web.operator import admit_operator
@@ -72,17 +72,16 @@ def change() -> Response:
     group = registry.group(DEFAULT_GROUP).group
     rates = parse_settings({name: body[name] for name in OF_GROUP if name in body}, group.settings)
     before = in_thread(lambda: _current(parts))
-    notes = in_thread(lambda: _write(running, body))
+    with config_file.alone(running.state_dir):
+        notes = in_thread(lambda: _write(running, body))
     if rates != group.settings:
         registry.change_group(replace(group, settings=rates))
     after = in_thread(lambda: _current(parts))
-    parts.ledger.audit.append(
-        "settings.change",
-        ", ".join(body),
-        who="admin",
-        client=client_address(request, running),
-        before={name: before[name] for name in body},
-        after={name: after[name] for name in body},
+    note(
+        "setting.set",
+        f"setting {', '.join(body)}",
+        {name: before[name] for name in body},
+        {name: after[name] for name in body},
     )
     return json_response(after | {"notes": notes})
 

@@ -57,7 +57,7 @@ def test_a_preview_changes_nothing(bench: Bench, registry: Registry) -> None:
         (2, "new", ""),
         (3, "duplicate", "already there, as row 2"),
         (4, "new", ""),
-        (5, "failed", "group: name: v1 is reserved"),
+        (5, "failed", "group: v1 is reserved"),
         (6, "failed", "x: is broken"),
     ]
     second = rows[1].credential

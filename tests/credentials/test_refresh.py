@@ -124,6 +124,13 @@ def test_the_request_to_an_external_identity_provider() -> None:
         "https://evilmicrosoftonline.com/token",
         "https://user@login.microsoftonline.com/token",
         "https://evil.example/?login.microsoftonline.com",
+        # where one library ends the host at a backslash and another does not
+        "https://evil.example\\.microsoftonline.com/token",
+        "https://evil.example\\@login.microsoftonline.com/token",
+        "https://evil.example%2f.microsoftonline.com/token",
+        "https://login.microsoftonline.com:8443@evil.example/token",
+        "https://evil.example\t.microsoftonline.com/token",
+        "https://evil。example/.microsoftonline.com",
     ],
 )
 def test_tokens_go_to_no_other_host(endpoint: str | None) -> None:

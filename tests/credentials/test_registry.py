@@ -210,3 +210,18 @@ def test_groups_of_a_file(bench: Bench, registry: Registry) -> None:
     assert [one.id for one in registry.in_group("new")] == [1]
     with pytest.raises(e.NotFound):
         registry.in_group("nobody")
+
+
+def test_many_are_added_in_one_edit(registry: Registry) -> None:
+    there = registry.add({"refreshToken": TOKEN})
+    new = [read_entry({"refreshToken": f"{TOKEN}{n}"}) for n in (1, 2, 1)]
+    known = read_entry({"refreshToken": TOKEN})
+    first, old, second, twice = registry.insert_all([new[0], known, new[1], new[2]])
+    assert isinstance(first, Credential)
+    assert isinstance(second, Credential)
+    assert [one.id for one in registry.credentials()] == [there.id, first.id, second.id]
+    assert first.refresh_token == f"{TOKEN}1"
+    assert isinstance(old, Duplicate)
+    assert old.existing.id == there.id
+    assert isinstance(twice, Duplicate)
+    assert registry.insert_all([]) == []

@@ -20,6 +20,8 @@ ADMIN = "sk-of-the-operator"
 CONFIG = {"adminApiKey": ADMIN, "queueWaitSec": 1}
 SEEN_S = 1.0
 """So soon every worker knows of a change."""
+LEFT_S = 20
+"""So soon a live view notices that nobody looks: at its second ping at the latest."""
 ASKED = 16
 """Connections of their own, so that both workers are met."""
 
@@ -139,6 +141,56 @@ def test_a_live_view_begins_at_once(proxy: Proxy) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_a_live_view_shows_what_any_worker_has_served(proxy: Proxy) -> None:
+    """Requests on connections of their own go to both; a view that is left is not gone on with."""
+    with call(proxy, "GET", "/requests/stream?dialect=anthropic", stream=True) as answer:
+        lines = answer.iter_lines()
+        assert json.loads(next(lines)) == {"type": "ping"}
+        traces = set()
+        for _ in range(ASKED // 2):
+            served = requests.post(
+                f"{proxy.url}/v1/messages",
+                json=body(),
+                headers={"x-api-key": proxy.key, "connection": "close"},
+                timeout=30,
+            )
+            assert served.status_code == 200
+            traces.add(served.headers["request-id"])
+        seen: list[str] = []
+        deadline = time.monotonic() + 20
+        while len(seen) < len(traces):
+            assert time.monotonic() < deadline, seen
+            told = json.loads(next(lines))
+            if told["type"] == "request":
+                seen.append(told["trace_id"])
+        assert set(seen) == traces
+        assert len(seen) == len(traces), "each once"
+
+
+def connections_from(port: int) -> int:
+    """Connections to the server that are open at its side."""
+    rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    wanted = f"0100007F:{port:04X}"
+    return sum(
+        (fields := row.split())[1] == wanted and fields[3] in ("01", "08") for row in rows
+    )  # ESTABLISHED, CLOSE_WAIT
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux tells of its connections")
+def test_live_views_that_are_left_are_cleaned_up(proxy: Proxy) -> None:
+    before = connections_from(proxy.port)
+    views = [call(proxy, "GET", "/requests/stream", stream=True) for _ in range(6)]
+    for view in views:
+        next(view.iter_lines())
+    assert connections_from(proxy.port) >= 6
+    for view in views:
+        view.close()
+    deadline = time.monotonic() + LEFT_S
+    while connections_from(proxy.port) > before:
+        assert time.monotonic() < deadline, "a view goes on for nobody"
+        time.sleep(0.2)
+
+
 def test_streams_go_on_while_the_admin_application_is_built(tmp_path: Path) -> None:
     with (
         Simulator() as sim,
@@ -183,7 +235,29 @@ SECRETS = {
     )
 }
 IN_URL = "CANARY-in-a-url-" + "u" * 60
-OF_SETTINGS = {key: f"CANARY-{key}-" + "s" * 40 for key in ("proxyPassword", "countTokensApiKey")}
+OF_SETTINGS = {
+    key: f"CANARY-{key}-" + "s" * 40
+    for key in ("proxyPassword", "countTokensApiKey", "adminApiKey")
+}
+IN_SETTINGS = {
+    "proxyUrl": f"http://u:{IN_URL}@127.0.0.1:9",
+    "countTokensApiUrl": f"https://u:{IN_URL}@127.0.0.1:9/count",
+}
+
+
+ELSEWHERE = (
+    *("/metrics", "/health", "/healthz", "/readyz", "/api/groups", "/api/keys", "/api/settings"),
+    *(
+        "/api/tokens",
+        "/api/stats?period=hour",
+        "/api/stats/records",
+        "/api/logs",
+        "/api/logs/stats",
+    ),
+    *("/api/stats/records?format=csv", "/api/stats/records?format=json"),
+    *("/api/admin/usage/export?format=json", "/admin", "/admin/settings", "/admin/words/en.json"),
+)
+"""Other places that the admin key opens, or anybody."""
 
 
 def canaries(place: Path) -> list[str]:
@@ -214,6 +288,12 @@ def acts(proxy: Proxy) -> Iterator[tuple[str, str, Any]]:
     entry = {"refreshToken": SECRETS["refreshToken"]}
     again = json.dumps([entry, entry | {"refreshToken": "CANARY-new-" + "w" * 120}])
     yield "POST", "/credentials", entry
+    yield "POST", "/credentials/bulk", {"action": "verify", "ids": [1, 2, 3, 9]}
+    yield "POST", "/credentials/bulk", {"action": "balance", "ids": [1, 2, 3, 9]}
+    yield "POST", "/logins", {"method": "google", "relogin": 1}
+    yield "POST", "/choice", {"model": "claude-sonnet-4-5"}
+    yield "POST", "/models/try", {"name": SECRETS["accessToken"][:8]}
+    yield "POST", "/backup", {}
     yield "POST", "/credentials", {"refreshToken": "CANARY-short"}
     yield "POST", "/credentials", {"kiroApiKey": "ksk_CANARY-key\u00e9"}
     yield "POST", "/credentials/import/preview", {"content": again}
@@ -225,8 +305,13 @@ def acts(proxy: Proxy) -> Iterator[tuple[str, str, Any]]:
             yield "POST", f"/credentials/{id_}/{act}", {}
         yield "GET", f"/credentials/{id_}/balance?fresh=true", None
         yield "POST", f"/credentials/{id_}/disabled", {"disabled": True}
-    for key, value in OF_SETTINGS.items():
+    yield "DELETE", "/settings/countTokensApiKey", None
+    for key, value in (IN_SETTINGS | OF_SETTINGS).items():
         yield "PUT", f"/settings/{key}", {"value": value}
+    for key, value in IN_SETTINGS.items():
+        yield "PUT", f"/settings/{key}", {"value": value.replace("127.0.0.1", "127.0.0.2")}
+        yield "PUT", f"/settings/{key}", {"value": value.replace("http", "ftp")}
+        yield "DELETE", f"/settings/{key}", None
     yield "PUT", "/settings/port", {"value": SECRETS["accessToken"]}
     yield "GET", "/settings", None
     yield "POST", "/doctor", {"refresh": True}
@@ -266,8 +351,25 @@ def test_s128_never_a_token(tmp_path: Path) -> None:
             found = leaks(answer.text, secrets)
             assert not found, (method, path, answer.text, found)
             assert not leaks(str(dict(answer.headers)), secrets), (method, path)
-        metrics = requests.get(f"{proxy.url}/metrics", headers={"x-api-key": ADMIN}, timeout=10)
         secrets = before + canaries(tmp_path)
-        assert not leaks(metrics.text, secrets)
+        for path in ELSEWHERE:
+            told = requests.get(f"{proxy.url}{path}", headers={"x-api-key": ADMIN}, timeout=20)
+            assert told.status_code in (200, 503), (path, told.text)
+            assert not leaks(told.text, secrets), path
+        for method, path, sent in (
+            ("POST", "/api/tokens", {"refreshToken": SECRETS["refreshToken"]}),
+            ("POST", "/api/tokens/bulk", {"tokens": [{"refreshToken": SECRETS["refreshToken"]}]}),
+            ("POST", "/api/tokens/refresh", {}),
+            ("PATCH", "/api/tokens/1", {"name": "n"}),
+        ):
+            headers = {"x-api-key": ADMIN}
+            told = requests.request(
+                method, proxy.url + path, json=sent, headers=headers, timeout=30
+            )
+            assert told.status_code != 500
+            assert not leaks(told.text, before + canaries(tmp_path)), path
+        entries = done(proxy, "GET", "/audit?page_size=1000")["entries"]
+        assert {"doctor.refresh", "credential.refresh"} <= {one["action"] for one in entries}
+        secrets = before + canaries(tmp_path)
         assert not leaks(proxy.log(), secrets)
         assert "CANARY" not in proxy.log()

@@ -23,8 +23,8 @@ from tests.simulation import Simulator
 
 pytestmark = pytest.mark.flow
 
+ADMIN = "sk-of-the-operator"
 DEPLOY = REPOSITORY / "deploy"
-ADMIN = "sk-admin"
 MAIN = """
 {user}
 daemon off;
@@ -121,7 +121,8 @@ def front(
     config: dict[str, object] = {
         "trustedProxies": ["127.0.0.1"],
         "maxBodyBytes": 64 * 1024 * 1024,
-    } | {"adminApiKey": ADMIN}
+        "adminApiKey": ADMIN,
+    }
     upstream = (DEPLOY / f"nginx/upstream-{request.param}.conf").read_text()
     path = f"unix:{place}/kiroproxy.sock"
     if request.param == "unix":
@@ -310,6 +311,65 @@ def test_q15_without_trusted_proxies_nobody_is_believed(
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert clients_in(proxy.log())[before:] == ["127.0.0.1"]
+
+
+def operate(
+    front: Nginx,
+    method: str,
+    path: str,
+    body: object = None,
+    source: str = "127.0.0.1",
+    **more: str,
+) -> tuple[int, dict[str, str], bytes]:
+    """A call of the operator's, from an address of this machine."""
+    client = http.client.HTTPConnection(
+        "127.0.0.1", front.port, timeout=20, source_address=(source, 0)
+    )
+    with contextlib.closing(client):
+        headers = {"x-api-key": ADMIN} | {name.replace("_", "-"): one for name, one in more.items()}
+        data = None if body is None else json.dumps(body).encode()
+        client.request(method, path, data, headers)
+        answer = client.getresponse()
+        told = {name.lower(): value for name, value in answer.getheaders()}
+        return answer.status, told, answer.read()
+
+
+def test_the_operator_works_behind_it(sim: Simulator, front: Nginx) -> None:
+    status, headers, page = operate(front, "GET", "/admin/credentials")
+    assert (status, b"<html" in page) == (200, True)
+    assert "default-src 'none'" in headers["content-security-policy"]
+    status, _, told = operate(front, "GET", "/api/admin/credentials")
+    assert (status, json.loads(told)["total"]) == (200, 1)
+    status, _, _ = operate(front, "GET", "/api/admin/openapi.json")
+    assert status == 200
+    body = {"label": "named"}
+    assert operate(front, "PATCH", "/api/admin/credentials/1", body, "127.0.0.4")[0] == 200
+    newest = json.loads(operate(front, "GET", "/api/admin/audit")[2])["entries"][0]
+    assert (newest["action"], newest["client"]) == ("credential.edit", "127.0.0.4")
+    status, headers, archive = operate(front, "POST", "/api/admin/backup", {"secrets": True})
+    assert (status, archive[:2]) == (200, b"\x1f\x8b")
+    with front.connect() as client:
+        client.sendall(
+            b"GET /api/admin/requests/stream HTTP/1.1\r\nHost: x\r\n"
+            + f"X-Api-Key: {ADMIN}\r\n\r\n".encode()
+        )
+        began = time.monotonic()
+        read_until(client, b'{"type":"ping"}')
+        assert time.monotonic() - began < 5, "it comes at once"
+
+
+def test_s127_guesses_count_for_the_real_address(sim: Simulator, front: Nginx) -> None:
+    def guess(n: int, source: str) -> int:
+        key, forged = f"guess {n}", f"198.51.100.{n}"
+        path = "/api/admin/status"
+        return operate(front, "GET", path, None, source, x_api_key=key, x_forwarded_for=forged)[0]
+
+    assert [guess(n, "127.0.0.2") for n in range(8)] == [401] * 5 + [429] * 3
+    status, headers, _ = operate(front, "GET", "/api/admin/status", source="127.0.0.2")
+    assert status == 429
+    assert 1 <= int(headers["retry-after"]) <= 61
+    for source in ("127.0.0.1", "127.0.0.3"):
+        assert operate(front, "GET", "/api/admin/status", source=source)[0] == 200
 
 
 def clients_in(log: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kiroproxy.ledger.audit import AuditLog, build_entry, without_secrets
+from kiroproxy.ledger.audit import AuditLog, Made, build_entry, without_secrets
 from kiroproxy.ledger.database import Database
 from kiroproxy.ledger.keys import new_secret
 
@@ -79,3 +79,14 @@ def test_an_ill_database_undoes_nothing(tmp_path: Path, caplog: pytest.LogCaptur
     with caplog.at_level(logging.ERROR):
         assert not audit.append("key.create", "ci", who="admin")
     assert "key.create ci by admin" in caplog.text
+
+
+def test_many_at_once(database: Database) -> None:
+    audit = AuditLog(database)
+    made = [Made("a", f"t{n}", None, {"key": "secret", "n": n}) for n in range(3)]
+    assert audit.extend(made, who="admin", client="10.0.0.1")
+    assert audit.extend([], who="admin")
+    found = audit.entries().entries
+    assert [one.target for one in found] == ["t2", "t1", "t0"], "in the order of the acts"
+    assert found[0].after == {"key": "***", "n": 2}
+    assert {one.client for one in found} == {"10.0.0.1"}

@@ -298,3 +298,42 @@ def test_every_change_is_in_the_audit_log(place: Place) -> None:
         "group.create",
     ]
     assert "canary" not in found.text
+
+
+def test_what_is_sent_reaches_for_no_file_and_no_metadata(grouped: Place) -> None:
+    def add(**more: Any) -> Any:
+        entry = {"refreshToken": TOKEN} | more
+        one = grouped.client.post("/api/tokens", json=entry, headers=OPERATOR)
+        many = grouped.client.post("/api/tokens/bulk", json={"tokens": [entry]}, headers=OPERATOR)
+        return one, many.get_json()["results"][0]
+
+    for wrong in (
+        {"proxyUrl": "http://169.254.169.254"},
+        {"region": "evil.example/"},
+        {"priority": 10**30},
+        {"endpoint": "evil.example"},
+    ):
+        one, row = add(**wrong)
+        assert one.status_code == 400
+        assert row["status"] == "failed"
+        assert next(iter(wrong)) in one.get_json()["error"]["message"]
+    added, _ = add(linkedTo="/etc/passwd", disabledReason="mine", importedFrom="x")
+    stored = grouped.services.pool.store.snapshot().get(added.get_json()["id"])
+    assert stored is not None
+    assert (stored.linked_to, stored.disabled_reason) == (None, None)
+
+
+def test_x17_a_client_key_sees_its_own_groups(grouped: Place) -> None:
+    def key(**settings: Any) -> dict[str, str]:
+        made = grouped.client.post("/api/keys", json=settings, headers=OPERATOR)
+        return {"x-api-key": made.get_json()["key"]}
+
+    pro, free = key(name="a", allowed_groups=["pro"]), key(name="b")
+    limited, off = key(name="c", allowed_groups=["pro", "other"]), key(name="d", disabled=True)
+    told = tokens(grouped, headers=pro)
+    assert ([one["id"] for one in told["tokens"]], told["total_tokens"]) == ([2], 1)
+    assert told["pool_stats"]["total_tokens"] == 1
+    assert tokens(grouped, headers=free)["total_tokens"] == 2
+    assert tokens(grouped, "?group=pro", limited)["total_tokens"] == 1
+    assert grouped.client.get("/api/tokens?group=default", headers=limited).status_code == 403
+    assert grouped.client.get("/api/tokens", headers=off).status_code == 401

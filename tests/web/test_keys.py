@@ -72,7 +72,7 @@ def test_a_keys_life(place: Place) -> None:
     assert rotated["old_key_until"]
     assert "old_key_until" in call(place, "POST", "/new/rotate", {"overlap_sec": 0}).get_json()
     actions = [one.action for one in place.services.ledger.audit.entries().entries]
-    assert sorted(set(actions)) == ["key.change", "key.create", "key.rotate"]
+    assert sorted(set(actions)) == ["key.create", "key.edit", "key.rotate"]
     log = str(place.services.ledger.audit.entries().entries)
     assert secret not in log
     assert rotated["key"] not in log

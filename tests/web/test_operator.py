@@ -113,3 +113,48 @@ def test_a_broken_database_lets_the_right_key_in(place: Place) -> None:
 )
 def test_neighbourhoods(address: str, one: str) -> None:
     assert neighbourhood(address) == one
+
+
+def test_an_old_key_locks_nobody_out(place: Place) -> None:
+    """A forgotten tab or a scraper repeats the same wrong key: that is one guess."""
+    assert {status(place, "the key of yesterday") for _ in range(WRONG_KEYS)} == {401}
+    assert {status(place, "the key of yesterday") for _ in range(3 * WRONG_KEYS)} == {429}
+    assert status(place, ADMIN) == 200
+
+
+def test_several_guesses_in_one_request_are_several(place: Place) -> None:
+    """Q17: a header that was sent twice arrives with a comma; each part is tried."""
+    assert status(place, f"wrong,{ADMIN}") == 200
+    assert status(place, ",".join(f"guess{n}" for n in range(400))) == 401
+    assert status(place, ADMIN) == 429
+
+
+def test_not_every_part_of_an_endless_header_is_tried(place: Place) -> None:
+    parts = [f"guess{n}" for n in range(400)]
+    assert status(place, ",".join([*parts, ADMIN])) == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-api-key": f"{ADMIN},{ADMIN}"},
+        {"authorization": f"Bearer {ADMIN}, Bearer {ADMIN}"},
+        {"x-api-key": KEY, "authorization": f"Bearer {ADMIN}"},
+        {"x-api-key": f"{KEY},{KEY}", "authorization": f"Bearer {KEY},Bearer {ADMIN}"},
+        {"authorization": f"bearer  {ADMIN} "},
+    ],
+)
+def test_q17_a_key_that_is_sent_twice(place: Place, headers: dict[str, str]) -> None:
+    assert place.client.get(PATH, headers=headers).status_code == 200
+
+
+def test_the_log_tells_of_a_proxy_that_nobody_believes(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Behind it, all clients share one address, and any of them can lock the operator out."""
+    for n in range(WRONG_KEYS + 4):
+        status(place, f"guess {n}", **{"x-forwarded-for": "203.0.113.9"})
+    told = [line for line in caplog.messages if "wrong admin keys" in line]
+    assert len(told) == 1
+    assert "trustedProxies" in told[0]
+    assert "guess" not in told[0]

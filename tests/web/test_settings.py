@@ -76,7 +76,7 @@ def test_what_the_page_of_kiro2api_does(place: Place) -> None:
     written = load_config({"config_path": path}, environ={})
     assert (written.cooldown_sec, written.max_concurrent, written.api_key) == (12.5, 3, KEY)
     (entry,) = place.services.ledger.audit.entries().entries
-    assert entry.action == "settings.change"
+    assert entry.action == "setting.set"
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def import_(
         keys = take_over(parts.ledger.book, entries, dry_run=dry_run)
         for key in (one for one in keys if one.status == "added"):
             after = {"name": key.name, "hint": key.hint, "imported": True}
-            parts.ledger.audit.append("key.create", key.id, who="cli", after=after)
+            parts.ledger.audit.append("key.create", f"key {key.id}", who="cli", after=after)
     _report(rows, dry_run, as_json, keys)
     if any(row.failed for row in rows) or any(one.status == "failed" for one in keys):
         raise SystemExit(1)

@@ -25,14 +25,27 @@ PREFIX = "/api/admin"
 NUMBER_LIMIT = 2**53
 """Beyond this, numbers are not the same in all languages."""
 
+FILE = {"type": "string", "format": "binary"}
+"""The schema of an answer that is a file."""
+
 View = TypeVar("View", bound=Callable[..., Any])
 Fields = type[ma.Schema]
+
+
+ERROR_TYPES = (
+    *("invalid_request", "authentication_error", "permission_error", "not_found"),
+    *("timeout_error", "request_too_large", "rate_limit_error"),
+    *("internal_error", "api_error", "unavailable"),
+)
+"""S136, and what the HTTP side adds."""
 
 
 class ErrorFacts(ma.Schema):
     """What went wrong."""
 
-    type = ma.fields.String(metadata={"example": "invalid_request"})
+    type = ma.fields.String(
+        validate=ma.validate.OneOf(ERROR_TYPES), metadata={"example": "invalid_request"}
+    )
     message = ma.fields.String()
     param = ma.fields.String(metadata={"description": "the field that is to blame, if it is one"})
 
@@ -127,7 +140,7 @@ def read_object(req: Request) -> dict[str, Any]:
         orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:  # halves of surrogate pairs, numbers beyond 64 bits: no field wants them
         raise InvalidRequest(
-            "The request body has a text or a number that nothing can be."
+            "The request body holds a number beyond 64 bits, or half of a surrogate pair."
         ) from None
     return body
 
@@ -151,31 +164,47 @@ def rest(
     query: Fields | ma.Schema | None = None,
     answer: Fields | None = None,
     status: int = 200,
-    content_type: str | None = None,
+    also: Mapping[str, Any] | None = None,
+    asks_kiro: bool = False,
     more: Mapping[str, Any] | None = None,
 ) -> Callable[[View], View]:
     """Declare a view; it gets the body, then the query, then the values of the path.
 
     A view that gives a `Response` answers that; anything else goes through `answer`, which drops
-    whatever is not declared. `more` goes into the document as it is.
+    whatever is not declared. `also` are other answers: content type → schema. `asks_kiro`: it may
+    be Kiro who refuses. `more` goes into the document as it is.
     """
 
     def declare(view: View) -> View:
         made: Any = view
-        if answer is not None or content_type is not None:
-            made = where.response(status, answer, content_type=content_type)(made)
-        else:
-            made = where.response(status, description=http.HTTPStatus(status).phrase)(made)
+        phrase = http.HTTPStatus(status).phrase
+        made = where.response(status, answer, description=phrase)(made)
+        for content_type, schema in (also or {}).items():
+            kind = {"content_type": content_type, "schema": schema, "success": True}
+            made = where.alt_response(status, description=phrase, **kind)(made)
         if query is not None:
             made = where.arguments(query, location="query")(made)
         if body is not None:
             made = where.arguments(body, location="json", required=_has_required(body))(made)
+        made = where.doc(
+            operationId=view.__name__,
+            responses=_refusals(rule, body is not None or more is not None, asks_kiro),
+        )(made)
         if more is not None:
             made = where.doc(**more)(made)
         where.route(rule, methods=[method], endpoint=view.__name__)(made)
         return cast(View, made)
 
     return declare
+
+
+def _refusals(rule: str, has_body: bool, asks_kiro: bool) -> dict[str, str]:
+    """The errors of an operation, as names of the document's common ones."""
+    statuses = [400, 401, 429, 500, 503]
+    statuses += [404] if "<" in rule else []
+    statuses += [408, 413, 415] if has_body else []
+    statuses += [502] if asks_kiro else []
+    return {str(one): http.HTTPStatus(one).name for one in sorted(statuses)}
 
 
 def _has_required(schema: Fields | ma.Schema) -> bool:
@@ -195,7 +224,7 @@ def whole(**facts: Any) -> ma.fields.Integer:
 
 def count(**facts: Any) -> ma.fields.Integer:
     """A whole number of at least 0."""
-    error = "must be a whole number of at least 0"
+    error = f"must be a whole number from 0 to {NUMBER_LIMIT}"
     return whole(
         validate=ma.validate.Range(0, NUMBER_LIMIT, error=error),
         error_messages={"invalid": error},
@@ -222,6 +251,16 @@ def text(limit: int = 10_000, **facts: Any) -> ma.fields.String:
     return ma.fields.String(validate=ma.validate.Length(max=limit), **facts)
 
 
+def line(limit: int, **facts: Any) -> ma.fields.String:
+    """A text of one line, which terminals show as it is: no control characters."""
+    return ma.fields.String(validate=[ma.validate.Length(max=limit), _is_printable], **facts)
+
+
+def _is_printable(value: str) -> None:
+    if not value.isprintable():
+        raise ma.ValidationError("must have no line breaks and no control characters")
+
+
 def word(*words: str, **facts: Any) -> ma.fields.String:
     """One of some words."""
     return ma.fields.String(
@@ -246,6 +285,12 @@ def done(message: str, **more: Any) -> dict[str, Any]:
 
 
 TITLE = "kiroproxy admin API"
+ABOUT = (
+    "For the operator, with the admin key in x-api-key or as a bearer. Bodies are JSON objects; "
+    "unknown fields are refused. Every error is an object `error` with `type`, `message` and, "
+    "where one field is to blame, `param`. After five wrong keys a minute from one address: 429 "
+    "with retry-after. Changes count in all workers within a second and are in the audit log."
+)
 
 
 def api_settings() -> dict[str, Any]:
@@ -264,5 +309,6 @@ def api_settings() -> dict[str, Any]:
                 }
             },
             "security": [{"key": []}, {"bearer": []}],
+            "info": {"description": ABOUT},
         },
     }

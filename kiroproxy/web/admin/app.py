@@ -2,7 +2,7 @@
 
 from flask import Flask, Response, request
 
-from kiroproxy.web import errors, ui
+from kiroproxy.web import cors, errors, ui
 from kiroproxy.web.admin import (
     bulk,
     credentials,
@@ -46,6 +46,7 @@ def build_admin_app(parts: Services) -> Flask:
     app.extensions[EXTENSION] = parts
     app.config.update(api_settings(), MAX_CONTENT_LENGTH=parts.config.max_body_bytes)
     errors.install(app)
+    cors.install(app)
     app.before_request(_guard)
     app.after_request(_protect)
     api = AdminApi(app)
@@ -64,7 +65,7 @@ def _guard() -> None:
 
 
 def _protect(response: Response) -> Response:
-    """Nothing of this is for caches, frames, or a browser's guesses (S175: no CORS header)."""
+    """Nothing of this is for caches, or a browser's guesses."""
     response.headers.setdefault("cache-control", "no-store")
     response.headers["x-content-type-options"] = "nosniff"
     response.headers["referrer-policy"] = "no-referrer"

@@ -11,9 +11,10 @@ from kiroproxy.credentials.registry import Registry
 from kiroproxy.errors import InvalidRequest, KiroProxyError
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import count, rest, room, text, whole, word
-from kiroproxy.web.admin.changes import note_credential
+from kiroproxy.web.admin.changes import difference, note, note_all
 from kiroproxy.web.admin.credentials import registry_of
-from kiroproxy.web.admin.lines import told
+from kiroproxy.web.admin.lines import LINES, told
+from kiroproxy.web.admin.shapes import BulkRow, list_of
 from kiroproxy.web.services import Services, services
 
 blueprint = room("bulk", "One act on many credentials.")
@@ -49,10 +50,10 @@ class BulkEnd(ma.Schema):
     total = ma.fields.Integer()
     succeeded = ma.fields.Integer()
     failed = ma.fields.Integer()
-    results = ma.fields.List(ma.fields.Dict())
+    results = list_of(BulkRow)
 
 
-@rest(blueprint, "POST", "/credentials/bulk", body=BulkBody, answer=BulkEnd)
+@rest(blueprint, "POST", "/credentials/bulk", body=BulkBody, answer=BulkEnd, also=LINES)
 def change_many(body: dict[str, Any]) -> Any:
     """Do the same with many credentials; each has an outcome of its own."""
     parts = services()
@@ -106,10 +107,14 @@ def _stored(registry: Registry, action: str, ids: list[int], act: Act) -> Iterat
     before = {one.id: one for one in registry.credentials()}
     there = [id_ for id_ in ids if id_ in before]
     changed, refused = in_few_edits(there, act)
+    note_all(
+        [
+            difference(f"credential.{action}", before[id_], None if action == "delete" else after)
+            for id_, after in changed.items()
+        ]
+    )
     for id_ in ids:
         if id_ in changed:
-            after = None if action == "delete" else changed[id_]
-            note_credential(f"credential.{action}", before[id_], after)
             yield {"id": id_, "success": True}
         else:
             why = refused.get(id_, f"There is no credential {id_}.")
@@ -146,7 +151,10 @@ def _asked(parts: Services, registry: Registry, action: str, ids: list[int]) -> 
 
     with ThreadPoolExecutor(AT_ONCE) as threads:
         for job in as_completed([threads.submit(ask, id_) for id_ in ids]):
-            yield job.result()
+            row = job.result()
+            if row["success"] and "expiresAt" in row and row["expiresAt"]:
+                note("credential.refresh", f"credential {row['id']}")
+            yield row
 
 
 def _ask(parts: Services, registry: Registry, action: str, id_: int) -> Row:

@@ -13,10 +13,11 @@ from kiroproxy.credentials.registry import Registry, read_entry
 from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, RefreshTokenInvalid
 from kiroproxy.ledger.audit import build_entry
 from kiroproxy.ledger.usage_query import Asked, build_row
-from kiroproxy.web.admin import rows
-from kiroproxy.web.admin.api import Done, count, done, rest, room, switch, text, whole
+from kiroproxy.web.admin import rows, shapes
+from kiroproxy.web.admin.api import Done, count, done, line, rest, room, switch, text, whole
 from kiroproxy.web.admin.changes import note, note_credential
-from kiroproxy.web.admin.targets import check_proxy_url
+from kiroproxy.web.admin.shapes import list_of
+from kiroproxy.web.admin.targets import check_proxy_url, check_same_host
 from kiroproxy.web.services import Services, services
 from kiroproxy.web.trial import MODEL, try_credential
 
@@ -49,9 +50,9 @@ class ListQuery(ma.Schema):
 class Editable(ma.Schema):
     """What can be said of a credential beside its tokens."""
 
-    label = text(200, allow_none=True)
-    name = text(200, allow_none=True)
-    email = text(320, allow_none=True)
+    label = line(200, allow_none=True)
+    name = line(200, allow_none=True)
+    email = line(320, allow_none=True)
     group = text(100, allow_none=True)
     priority = count(allow_none=True)
     region = text(64, allow_none=True)
@@ -74,7 +75,7 @@ class NewCredential(Editable):
     clientId = text(20_000, allow_none=True)
     clientSecret = text(20_000, allow_none=True)
     kiroApiKey = text(20_000, allow_none=True)
-    provider = text(64, allow_none=True)
+    provider = line(64, allow_none=True)
 
 
 class Added(Done):
@@ -144,8 +145,8 @@ class TrialEnd(ma.Schema):
 class History(ma.Schema):
     """What was done to a credential, and what it did."""
 
-    changes = ma.fields.List(ma.fields.Dict())
-    requests = ma.fields.List(ma.fields.Dict())
+    changes = list_of(shapes.AuditEntry)
+    requests = list_of(shapes.RequestRow)
 
 
 def registry_of(parts: Services) -> Registry:
@@ -167,7 +168,7 @@ def list_credentials(query: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@rest(blueprint, "POST", "/credentials", body=NewCredential, answer=Added)
+@rest(blueprint, "POST", "/credentials", body=NewCredential, answer=Added, asks_kiro=True)
 def add_credential(body: dict[str, Any]) -> dict[str, Any]:
     """Add a credential, once Kiro has accepted its token."""
     parts = services()
@@ -218,6 +219,8 @@ def edit_credential(body: dict[str, Any], credential_id: int) -> dict[str, Any]:
     if body.get("group"):
         registry.check_group(body["group"].strip())
     before = registry.credential(credential_id)
+    if body.get("proxyUrl") and before.proxy_password and not {"proxyPassword"} & set(body):
+        check_same_host("proxyUrl", before.proxy_url or "", body["proxyUrl"], "proxyPassword")
     after = registry.update(credential_id, lambda one: edited(one, body))
     note_credential("credential.edit", before, after)
     return rows.detailed_row(parts, credential_id)
@@ -284,7 +287,7 @@ def reset_credential(credential_id: int) -> dict[str, Any]:
     return done(f"Credential #{credential_id} is reset.")
 
 
-@rest(blueprint, "POST", f"{ONE}/refresh", answer=Refreshed)
+@rest(blueprint, "POST", f"{ONE}/refresh", answer=Refreshed, asks_kiro=True)
 def refresh_credential(credential_id: int) -> dict[str, Any]:
     """Renew its access token now (S140)."""
     after = registry_of(services()).refresh(credential_id)
@@ -293,7 +296,7 @@ def refresh_credential(credential_id: int) -> dict[str, Any]:
     return done(f"Credential #{credential_id} is renewed.", expiresAt=end)
 
 
-@rest(blueprint, "GET", f"{ONE}/balance", query=BalanceQuery, answer=Balance)
+@rest(blueprint, "GET", f"{ONE}/balance", query=BalanceQuery, answer=Balance, asks_kiro=True)
 def show_balance(query: dict[str, Any], credential_id: int) -> dict[str, Any]:
     """Show its credits, at most five minutes old (S135)."""
     parts = services()
@@ -302,7 +305,7 @@ def show_balance(query: dict[str, Any], credential_id: int) -> dict[str, Any]:
     return rows.balance_row(credential_id, usage)
 
 
-@rest(blueprint, "POST", f"{ONE}/test", body=TrialBody, answer=TrialEnd)
+@rest(blueprint, "POST", f"{ONE}/test", body=TrialBody, answer=TrialEnd, asks_kiro=True)
 def test_credential(body: dict[str, Any], credential_id: int) -> dict[str, Any]:
     """Ask Kiro one short question through this credential alone."""
     parts = services()

@@ -10,9 +10,10 @@ from kiroproxy.credentials.registry import GroupInfo
 from kiroproxy.ledger.budgets import Budgets, Standing
 from kiroproxy.ledger.key_book import parse_budgets
 from kiroproxy.web.admin import rows
-from kiroproxy.web.admin.api import Done, done, rest, room, text
+from kiroproxy.web.admin.api import Done, done, line, rest, room, text
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.admin.credentials import registry_of
+from kiroproxy.web.admin.shapes import BudgetFacts, GroupSettings, given, told
 from kiroproxy.web.services import services
 
 blueprint = room("groups", "Groups of credentials.")
@@ -36,8 +37,8 @@ class GroupRow(ma.Schema):
 
     name = ma.fields.String()
     display_name = ma.fields.String()
-    settings = ma.fields.Dict()
-    budgets = ma.fields.Dict()
+    settings = told(GroupSettings)
+    budgets = told(BudgetFacts)
     standing = ma.fields.List(ma.fields.Nested(Standings))
     token_count = ma.fields.Integer()
     active_count = ma.fields.Integer()
@@ -53,9 +54,9 @@ class GroupList(ma.Schema):
 class GroupChange(ma.Schema):
     """What a group is called to people, and what it may do."""
 
-    display_name = text(200)
-    settings = ma.fields.Dict(allow_none=True)
-    budgets = ma.fields.Dict(allow_none=True)
+    display_name = line(200)
+    settings = given(GroupSettings)
+    budgets = given(BudgetFacts)
 
 
 class NewGroup(GroupChange):
@@ -103,11 +104,12 @@ def show_group(name: str) -> dict[str, Any]:
 
 @rest(blueprint, "PATCH", ONE, body=GroupChange, answer=GroupRow)
 def edit_group(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """Change a group; what is not named stays."""
+    """Change a group; what is not named stays, within settings and budgets, too."""
     parts = services()
     registry = registry_of(parts)
     before, old = registry.group(name).group, _shown(name)
-    budgets = parse_budgets("budgets", body.get("budgets"))
+    wanted = body.get("budgets")
+    budgets = parse_budgets("budgets", old["budgets"] | wanted if wanted else wanted)
     settings = parse_settings(body.get("settings"), before.settings)
     shown = body.get("display_name", before.display_name).strip() or name
     registry.change_group(Group(name, shown, settings))
@@ -120,13 +122,10 @@ def edit_group(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 @rest(blueprint, "POST", f"{ONE}/rename", body=NewName, answer=GroupRow)
 def rename_group(body: dict[str, Any], name: str) -> dict[str, Any]:
-    """Call it otherwise; its credentials and budgets go with it."""
+    """Call it otherwise; its credentials, budgets and client keys go with it."""
     parts = services()
-    budgets = parts.ledger.book.group_budgets().get(name)
     new = registry_of(parts).rename_group(name, body["new_name"])
-    if budgets is not None:
-        parts.ledger.book.set_group_budgets(new, budgets)
-        parts.ledger.book.set_group_budgets(name, Budgets())
+    parts.ledger.book.rename_group(name, new)
     note("group.rename", f"group {new}", {"name": name}, {"name": new})
     return _shown(new)
 

@@ -24,10 +24,10 @@ from kiroproxy.credentials.overview import tail
 from kiroproxy.credentials.policy import DEFAULT_GROUP, group_of
 from kiroproxy.errors import BodyTooLarge, ConfigError, InvalidRequest
 from kiroproxy.web.admin.api import count, load, read_object, rest, room, switch, text, whole, word
-from kiroproxy.web.admin.changes import note_credential
+from kiroproxy.web.admin.changes import difference, note, note_all
 from kiroproxy.web.admin.credentials import registry_of
-from kiroproxy.web.admin.lines import told
-from kiroproxy.web.admin.targets import check_proxy_url
+from kiroproxy.web.admin.lines import LINES, told
+from kiroproxy.web.admin.targets import check_sent
 from kiroproxy.web.services import services
 
 blueprint = room("imports", "Credentials of other programs.")
@@ -108,7 +108,7 @@ def _documented(schema: type[ma.Schema]) -> dict[str, Any]:
         },
     }
     content = {"application/json": {"schema": schema}, "multipart/form-data": {"schema": form}}
-    return {"requestBody": {"content": content}}
+    return {"requestBody": {"content": content, "required": True}}
 
 
 @rest(
@@ -133,7 +133,14 @@ def preview_import() -> dict[str, Any]:
     }
 
 
-@rest(blueprint, "POST", "/credentials/import", answer=ImportEnd, more=_documented(ImportBody))
+@rest(
+    blueprint,
+    "POST",
+    "/credentials/import",
+    answer=ImportEnd,
+    more=_documented(ImportBody),
+    also=LINES,
+)
 def run_import() -> Any:
     """Take entries in, each verified by a refresh unless `verify` is false."""
     given, _, found = _read(ImportBody)
@@ -146,19 +153,28 @@ def run_import() -> Any:
     groups = _new_groups(given, found)
     if groups:
         registry.adopt_groups(one for source in found for one in source.groups)
+        for name in groups:
+            note("group.create", f"group {name}", None, {"name": name, "from": "import"})
+    verify = given.get("verify", True)
     intake = Intake(
         parts.pool,
         registry,
-        verify=given.get("verify", True),
+        verify=verify,
         probe=parts.balances.fetch,
     )
 
     def results() -> Iterator[dict[str, Any]]:
         yield from (build_row(one) for one in rows if one.status != "new")
-        for row in intake.run([one for one in rows if one.status == "new"]):
-            if row.status == "added":
-                note_credential("credential.import", None, row.credential)
-            yield build_row(row)
+        running = intake.run([one for one in rows if one.status == "new"])
+        for ended in ([row] for row in running) if verify else [list(running)]:
+            note_all(
+                [
+                    difference("credential.import", None, row.credential)
+                    for row in ended
+                    if row.status == "added"
+                ]
+            )
+            yield from (build_row(row) for row in ended)
 
     def summary(ended: list[dict[str, Any]]) -> dict[str, Any]:
         counts = {
@@ -279,11 +295,9 @@ def checked(found: Found) -> Found:
     problems = list(found.problems)
     for one in found.credentials:
         try:
-            proxy = check_proxy_url(one.proxy_url) if one.proxy_url is not None else None
+            good.append(replace(check_sent(one), imported_from=None))
         except InvalidRequest as error:
             problems.append(f"{one.label or one.email or tail(one.refresh_token)}: {error}")
-            continue
-        good.append(replace(one, linked_to=None, proxy_url=proxy, imported_from=None))
     return replace(found, credentials=tuple(good), problems=tuple(problems))
 
 

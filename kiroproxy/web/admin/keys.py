@@ -11,6 +11,7 @@ from kiroproxy.ledger.keys import ClientKey
 from kiroproxy.web.admin.api import Done, done, rest, room, switch, text
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.admin.groups import Standings, build_standings
+from kiroproxy.web.admin.shapes import BudgetFacts, KeyLimitFacts, given, told
 from kiroproxy.web.services import Services, services
 
 blueprint = room("keys", "Client keys: who may use the proxy.")
@@ -26,8 +27,8 @@ class KeyChange(ma.Schema):
     owner = text(200)
     allowed_groups = ma.fields.List(text(200), allow_none=True)
     models = ma.fields.List(text(200), allow_none=True)
-    limits = ma.fields.Dict(allow_none=True)
-    budgets = ma.fields.Dict(allow_none=True)
+    limits = given(KeyLimitFacts)
+    budgets = given(BudgetFacts)
     disabled = switch()
     expires_at = ma.fields.String(allow_none=True)
 
@@ -47,8 +48,8 @@ class KeyRow(ma.Schema):
     hint = ma.fields.String()
     allowed_groups = ma.fields.List(ma.fields.String())
     models = ma.fields.List(ma.fields.String())
-    limits = ma.fields.Dict()
-    budgets = ma.fields.Dict()
+    limits = told(KeyLimitFacts)
+    budgets = told(BudgetFacts)
     disabled = ma.fields.Boolean()
     expired = ma.fields.Boolean()
     created_at = ma.fields.String(allow_none=True)
@@ -105,7 +106,7 @@ def show_key(key_id: str) -> dict[str, Any]:
 
 @rest(blueprint, "PATCH", ONE, body=KeyChange, answer=KeyRow)
 def edit_key(body: dict[str, Any], key_id: str) -> dict[str, Any]:
-    """Change what a key may do; what is not named stays."""
+    """Change what a key may do; what is not named stays, within limits and budgets, too."""
     parts = services()
     before = parts.ledger.book.get(key_id)
     after = parts.ledger.book.patch(before.id, body)

@@ -8,6 +8,9 @@ from flask import Response, request, stream_with_context
 from kiroproxy.dialects.jsontext import dumps
 
 CONTENT_TYPE = "application/x-ndjson"
+LINE = {"type": "object", "properties": {"type": {"type": "string"}}, "required": ["type"]}
+LINES = {CONTENT_TYPE: LINE}
+"""That an operation may answer line by line, for the document."""
 
 
 def wants_lines() -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 import marshmallow as ma
 import segno
 
-from kiroproxy.errors import LoginFailed
+from kiroproxy.errors import InvalidRequest, LoginFailed
 from kiroproxy.upstream.oauth import PROVIDERS, REDIRECT_PORTS
 from kiroproxy.upstream.sign_in import SignIn, Wish
-from kiroproxy.web.admin.api import count, rest, room, text, whole, word
+from kiroproxy.web.admin.api import count, line, rest, room, text, whole, word
 from kiroproxy.web.admin.changes import note, note_credential
 from kiroproxy.web.services import services
 
@@ -26,7 +26,7 @@ class NewLogin(ma.Schema):
     relogin = whole(validate=ma.validate.Range(1, 2**53))
     group = text(100)
     priority = count(allow_none=True)
-    label = text(200)
+    label = line(200)
     port = ma.fields.Integer(strict=True, validate=ma.validate.OneOf(REDIRECT_PORTS))
 
 
@@ -59,17 +59,22 @@ class Login(ma.Schema):
     otherAccount = ma.fields.Boolean()
 
 
-@rest(blueprint, "POST", "/logins", body=NewLogin, answer=Login, status=201)
+@rest(blueprint, "POST", "/logins", body=NewLogin, answer=Login, status=201, asks_kiro=True)
 def start_login(body: dict[str, Any]) -> dict[str, Any]:
     """Begin a sign-in: the answer says what to open."""
     names = {"startUrl": "start_url"}
     given = {names.get(key, key): value for key, value in body.items() if value is not None}
-    sign_in = services().sign_ins.start(Wish(**given))
+    try:
+        sign_in = services().sign_ins.start(Wish(**given))
+    except InvalidRequest as error:
+        theirs = {one: name for name, one in names.items()}
+        error.param = theirs.get(error.param or "", error.param)
+        raise
     note("login.start", f"login {sign_in.id}", after={"method": sign_in.method})
     return _shown(sign_in)
 
 
-@rest(blueprint, "GET", ONE, answer=Login)
+@rest(blueprint, "GET", ONE, answer=Login, asks_kiro=True)
 def poll_login(login_id: str) -> dict[str, Any]:
     """Say how far it is; asks Kiro when that is due."""
     sign_ins = services().sign_ins
@@ -79,7 +84,7 @@ def poll_login(login_id: str) -> dict[str, Any]:
         return _failed(login_id, error)
 
 
-@rest(blueprint, "POST", f"{ONE}/redirect", body=Redirect, answer=Login)
+@rest(blueprint, "POST", f"{ONE}/redirect", body=Redirect, answer=Login, asks_kiro=True)
 def receive_redirect(body: dict[str, Any], login_id: str) -> dict[str, Any]:
     """Take the address on which the browser has ended."""
     try:

@@ -9,6 +9,7 @@ from kiroproxy.credentials.rehearsal import Rehearsal, rehearse
 from kiroproxy.errors import NotFound
 from kiroproxy.kiro.models import Model, listed_models
 from kiroproxy.web.admin.api import rest, room, text
+from kiroproxy.web.admin.shapes import TraceFacts
 from kiroproxy.web.replies import choose
 from kiroproxy.web.services import services
 from kiroproxy.web.v1 import json_response
@@ -127,7 +128,7 @@ def rehearse_choice(body: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@rest(blueprint, "GET", "/explain/<trace_id>", content_type="application/json")
+@rest(blueprint, "GET", "/explain/<trace_id>", answer=TraceFacts)
 def explain(trace_id: str) -> Any:
     """Tell each attempt of a request, and each credential that was passed over, with the reason."""
     trace = services().pool.traces.find(trace_id)

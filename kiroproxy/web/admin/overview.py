@@ -17,6 +17,7 @@ from kiroproxy.ledger.usage import UsageRow
 from kiroproxy.ledger.usage_query import Asked, Total, build_total
 from kiroproxy.web.admin import rows
 from kiroproxy.web.admin.api import rest, room
+from kiroproxy.web.admin.shapes import AuditEntry, list_of
 from kiroproxy.web.admin.usage import forecast
 from kiroproxy.web.services import Services, services
 
@@ -135,7 +136,7 @@ class OverviewAnswer(ma.Schema):
     series = ma.fields.List(ma.fields.Nested(Minute))
     users = ma.fields.List(ma.fields.Nested(User))
     failures = ma.fields.List(ma.fields.Nested(Failure))
-    events = ma.fields.List(ma.fields.Dict())
+    events = list_of(AuditEntry)
 
 
 @rest(blueprint, "GET", "/status", answer=Status)

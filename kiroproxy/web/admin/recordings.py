@@ -67,7 +67,7 @@ def list_recordings(query: dict[str, Any]) -> dict[str, Any]:
     return _beside(work) | {"kept": services().config.record_failures}
 
 
-@rest(blueprint, "GET", "/recordings/<recording_id>", content_type=JSON)
+@rest(blueprint, "GET", "/recordings/<recording_id>", also={JSON: {"type": "object"}})
 def download_recording(recording_id: str) -> Response:
     """Give one as it is stored, prompts included; its id is the answer's `x-kiroproxy-trace`."""
     folder = _folder()

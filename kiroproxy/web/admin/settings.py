@@ -1,27 +1,23 @@
 """`/api/admin/settings` and `/config/load-balancing` (S140): config.json, one setting at a time."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
-import filelock
 import marshmallow as ma
 
 from kiroproxy import config_file
 from kiroproxy.config import SETTINGS, Config, Setting, load_config, mask, shown
 from kiroproxy.config_file import Edit
 from kiroproxy.credentials.policy import Mode
-from kiroproxy.errors import ConfigError, InvalidRequest, NotFound, StoreLocked
+from kiroproxy.errors import ConfigError, InvalidRequest, NotFound
 from kiroproxy.web.admin.api import rest, room, word
 from kiroproxy.web.admin.changes import note
-from kiroproxy.web.admin.targets import check_host, check_proxy_url
+from kiroproxy.web.admin.targets import MASKED, check_host, check_proxy_url, check_same_host
 from kiroproxy.web.services import Services, services
 
 blueprint = room("settings", "What the server was told, and what it is told next.")
 ONE = "/settings/<key>"
-LOCK_S = 5.0
 MODES = ("priority", "balanced", "sequential")
 TOKENS_GO_THERE = "it decides where tokens go: change it on the machine"
 FILES_LIE_THERE = "it names places on the machine: change it there"
@@ -33,6 +29,9 @@ LOCKED: Final = {
     "allowNetworkFilesystem": FILES_LIE_THERE,
 }
 """What nobody changes from afar: whoever gets the admin key shall not get the tokens, too."""
+SECRET_OF: Final = {"proxyUrl": "proxyPassword", "countTokensApiUrl": "countTokensApiKey"}
+"""Addresses, and what is sent to them."""
+BY_KEY: Final = {row.key: row for row in SETTINGS}
 TYPES: Final = {int: "integer", float: "number", bool: "boolean"}
 FIELD_TYPES: Final = {one.name: one.type for one in dataclasses.fields(Config)}
 
@@ -208,13 +207,21 @@ def _checked(row: Setting, value: Any) -> Any:
     Raises:
         InvalidRequest: it may not.
     """
-    if row.show is mask and isinstance(value, str) and value.startswith("***"):
+    masked = value.startswith("***") or MASKED in value if isinstance(value, str) else False
+    if row.show is not None and masked:
         raise InvalidRequest(f"{row.key}: this is the masked value, not a secret", param="value")
     config_file.parse(row, value)
     if row.key == "proxyUrl":
-        return check_proxy_url(value)
+        value = check_proxy_url(value)
     if row.key == "countTokensApiUrl":
         check_host(value, row.key)
+    if row.key == "host" and value.lower().startswith("unix:"):
+        raise InvalidRequest(f"{row.key}: a socket names a place on the machine", param="value")
+    if row.key in SECRET_OF:
+        fresh = load_config(paths_of(services()))
+        secret = BY_KEY[SECRET_OF[row.key]]
+        if getattr(fresh, secret.attribute):
+            check_same_host(row.key, getattr(fresh, row.attribute), value, secret.key)
     return value
 
 
@@ -246,7 +253,7 @@ def _edit(row: Setting, value: Any) -> Edit:
         ConfigError: the file cannot be read or written.
     """
     parts = services()
-    with _alone(parts.config.state_dir / "config.lock"):
+    with config_file.alone(parts.config.state_dir):
         try:
             return config_file.change(row.key, value, paths_of(parts))
         except ConfigError as error:
@@ -254,13 +261,3 @@ def _edit(row: Setting, value: Any) -> Edit:
                 raise
             text = f"The server would not start with that: {error}"
             raise InvalidRequest(text, param="value") from None
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Let one worker at a time read, change and write the file."""
-    try:
-        with filelock.FileLock(path, timeout=LOCK_S):
-            yield
-    except filelock.Timeout:
-        raise StoreLocked("Somebody else is changing the configuration; try again.") from None

@@ -15,7 +15,7 @@ from kiroproxy.config import Config
 from kiroproxy.doctor import Patient, examine
 from kiroproxy.doctor.finding import worst
 from kiroproxy.errors import KiroProxyError
-from kiroproxy.web.admin.api import rest, room, switch
+from kiroproxy.web.admin.api import FILE, rest, room, switch
 from kiroproxy.web.admin.changes import note
 from kiroproxy.web.services import services
 
@@ -28,6 +28,17 @@ class DoctorBody(ma.Schema):
     """Whether tokens may be renewed as a test."""
 
     refresh = switch()
+
+
+class BackupBody(ma.Schema):
+    """Whether it is clear what the archive holds."""
+
+    secrets = switch(
+        required=True,
+        validate=ma.validate.OneOf(
+            [True], error="must be true: the archive holds every token, key and password"
+        ),
+    )
 
 
 class FindingRow(ma.Schema):
@@ -60,9 +71,12 @@ def run_doctor(body: dict[str, Any]) -> dict[str, Any]:
     return {"state": worst(findings), "findings": [one.as_json() for one in findings]}
 
 
-@rest(blueprint, "POST", "/backup", content_type=ARCHIVE)
-def download_backup() -> Response:
-    """Give configuration, credentials and databases as one archive; it contains secrets."""
+@rest(blueprint, "POST", "/backup", body=BackupBody, also={ARCHIVE: FILE})
+def download_backup(body: dict[str, Any]) -> Response:
+    """Give configuration, credentials and databases as one archive; it contains secrets.
+
+    It is the one answer that holds tokens, so it must be asked for in so many words.
+    """
     parts = services()
     name = f"kiroproxy-backup-{datetime.now(UTC):%Y%m%d-%H%M%S}.tar.gz"
     place = tempfile.TemporaryDirectory(prefix="backup-", dir=parts.config.state_dir)

@@ -23,9 +23,10 @@ from kiroproxy.ledger.usage_query import (
     parse_asked,
     parse_time,
 )
-from kiroproxy.web.admin import rows
-from kiroproxy.web.admin.api import rest, room, word
-from kiroproxy.web.admin.lines import CONTENT_TYPE, lines
+from kiroproxy.web.admin import rows, shapes
+from kiroproxy.web.admin.api import FILE, rest, room, word
+from kiroproxy.web.admin.lines import LINES, lines
+from kiroproxy.web.admin.shapes import list_of
 from kiroproxy.web.services import Services, services
 
 blueprint = room("usage", "Requests, usage and the audit log.")
@@ -35,6 +36,7 @@ LOOK_S = 1.0
 PING_S = 8.0
 LIFE_S = 60.0
 """So long a live view lasts: a server that stops does not wait for those who only look."""
+AS_FILE = {"text/csv": FILE, "application/json": shapes.RequestRow(many=True)}
 LEVELS = ("minute", "hour", "day")
 
 
@@ -119,7 +121,7 @@ class AuditQuery(Span):
 class RequestPage(ma.Schema):
     """Some of the requests."""
 
-    requests = ma.fields.List(ma.fields.Dict())
+    requests = list_of(shapes.RequestRow)
     total = ma.fields.Integer()
     page = ma.fields.Integer()
     page_size = ma.fields.Integer()
@@ -129,7 +131,7 @@ class Totals(ma.Schema):
     """Sums."""
 
     by = ma.fields.List(ma.fields.String())
-    totals = ma.fields.List(ma.fields.Dict())
+    totals = list_of(shapes.Sum)
 
 
 class Series(ma.Schema):
@@ -137,13 +139,13 @@ class Series(ma.Schema):
 
     level = ma.fields.String()
     by = ma.fields.List(ma.fields.String())
-    series = ma.fields.List(ma.fields.Dict())
+    series = list_of(shapes.Sum)
 
 
 class AuditPage(ma.Schema):
     """Some of the changes, newest first."""
 
-    entries = ma.fields.List(ma.fields.Dict())
+    entries = list_of(shapes.AuditEntry)
     total = ma.fields.Integer()
     page = ma.fields.Integer()
     page_size = ma.fields.Integer()
@@ -178,7 +180,7 @@ def list_requests(query: dict[str, Any]) -> dict[str, Any]:
     return {"requests": shown, "total": found.total, "page": page, "page_size": size}
 
 
-@rest(blueprint, "GET", "/requests/stream", query=Filters, content_type=CONTENT_TYPE)
+@rest(blueprint, "GET", "/requests/stream", query=Filters, also=LINES)
 def stream_requests(query: dict[str, Any]) -> Response:
     """Tell requests as they end, for a minute."""
     if "since" not in query:
@@ -229,7 +231,13 @@ def show_series(query: dict[str, Any]) -> dict[str, Any]:
     return {"level": level, "by": by, "series": [build_total(one) for one in found]}
 
 
-@rest(blueprint, "GET", "/usage/export", query=ExportQuery, content_type="text/csv")
+@rest(
+    blueprint,
+    "GET",
+    "/usage/export",
+    query=ExportQuery,
+    also=AS_FILE,
+)
 def export_usage(query: dict[str, Any]) -> Response:
     """Download all requests, oldest first."""
     kind = query.pop("format")

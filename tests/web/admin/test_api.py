@@ -6,7 +6,7 @@ import marshmallow as ma
 import pytest
 
 from kiroproxy.errors import InvalidRequest
-from kiroproxy.web.admin.api import count, fault, load, switch, text, whole
+from kiroproxy.web.admin.api import count, fault, line, load, switch, text, whole
 from tests.web.admin.conftest import Desk
 
 
@@ -15,6 +15,7 @@ class Example(ma.Schema):
     amount = count()
     on = switch()
     words = text(5)
+    shown = line(5)
     inner = ma.fields.List(whole())
 
 
@@ -30,6 +31,8 @@ class Example(ma.Schema):
         ({"on": "true"}, "on"),
         ({"words": "too long"}, "words"),
         ({"inner": [1, "x"]}, "inner.1"),
+        ({"shown": "a\nb"}, "shown"),
+        ({"shown": "\x1b[31m"}, "shown"),
         ({"nobody": 1}, "nobody"),
     ],
 )

@@ -62,6 +62,7 @@ def test_s136_wrong_paths_and_methods(place: Place) -> None:
     ):
         answer = place.client.open(path, method=method, headers=HEADERS)
         assert (answer.status_code, answer.get_json()["error"]["type"]) == (status, kind)
+        assert bool(answer.headers.get("allow")) is (status == 405), "RFC 9110, 15.5.6"
 
 
 def test_s127_without_a_key_nobody_learns_which_paths_there_are(place: Place) -> None:

@@ -10,7 +10,7 @@ from kiroproxy.credentials.model import Credential
 from kiroproxy.errors import InvalidRequest, StoreLocked
 from kiroproxy.upstream.usage import Usage
 from kiroproxy.web.admin.bulk import in_few_edits
-from tests.web.admin.conftest import Desk
+from tests.web.admin.conftest import TOKEN, Desk
 
 
 @pytest.fixture
@@ -107,3 +107,26 @@ def test_a_store_that_fails_fails_for_all() -> None:
         raise StoreLocked("locked")
 
     assert in_few_edits([1, 2], act) == ({}, {1: "locked", 2: "locked"})
+
+
+def test_500_at_once_are_one_edit_and_one_note(open_desk: Callable[..., Desk]) -> None:
+    """Each edit of the file is written through to the disk, and so is each note."""
+    desk = open_desk(1)
+    entries = [{"refreshToken": f"{n}-{TOKEN}"} for n in range(500)]
+    content = json.dumps([*entries, entries[0], {"refreshToken": "short"}])
+    edits: list[object] = []
+    store = desk.parts.pool.store
+    edit = store.edit
+    store.edit = lambda change: (edits.append(change), edit(change))[1]  # type: ignore[method-assign]
+    told = desk.post("/credentials/import", {"content": content, "verify": False})
+    assert (told["added"], told["duplicate"], told["failed"]) == (500, 1, 1)
+    assert len(edits) == 1
+    ids = [one["id"] for one in told["results"] if one["status"] == "added"]
+    assert len(set(ids)) == 500
+    told = desk.post("/credentials/bulk", {"action": "disable", "ids": ids})
+    assert (told["succeeded"], len(edits)) == (500, 2)
+    told = desk.post("/credentials/bulk", {"action": "delete", "ids": [1, *ids]})
+    assert (told["succeeded"], told["failed"]) == (500, 1)
+    assert [one["id"] for one in desk.stored()] == [1]
+    assert desk.get("/audit?page_size=1")["total"] == 1500
+    assert desk.get("/audit?action=credential.import&page_size=1")["total"] == 500

@@ -333,3 +333,17 @@ def test_history(desk: Desk) -> None:
     assert change["after"] == {"priority": 5}
     assert told["requests"] == []
     assert desk.get("/credentials/2/history") == {"changes": [], "requests": []}
+
+
+def test_a_proxys_password_stays_with_its_host(desk: Desk) -> None:
+    path = "/credentials/1"
+    first = {"proxyUrl": "http://127.0.0.1:1", "proxyUsername": "u", "proxyPassword": "hidden"}
+    desk.send("PATCH", path, first)
+    desk.send("PATCH", path, {"proxyUrl": "http://127.0.0.1:2"})
+    other = {"proxyUrl": "http://evil.invalid:1"}
+    assert desk.refused("PATCH", path, other)["param"] == "proxyUrl"
+    desk.send("PATCH", path, {"proxyUrl": None})
+    desk.refused("PATCH", path, other)
+    desk.send("PATCH", path, other | {"proxyPassword": "another"})
+    desk.send("PATCH", path, {"proxyUrl": "http://elsewhere.invalid:1", "proxyPassword": None})
+    assert "proxyPassword" not in desk.stored()[0]

@@ -18,9 +18,18 @@ from tests.web.admin.test_logins import PENDING
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import schemathesis
+    from schemathesis.core.failures import FailureGroup
+    from schemathesis.specs.openapi import checks
+
+CONFORMANCE = [
+    checks.response_schema_conformance,
+    checks.content_type_conformance,
+    checks.status_code_conformance,
+]
+"""What the document says of answers is so."""
 
 BUDGET_S = 40.0
-EXAMPLES = 16
+EXAMPLES = 12
 OUTSIDE = {"/api/admin/doctor"}
 """It calls Kiro, which nobody plays here; tests/flows/test_admin.py has it."""
 
@@ -88,6 +97,12 @@ def test_no_request_is_a_bug(
             answer = case.call(app=app, base_url="http://localhost", headers=OPERATOR)
             if answer.status_code >= 500 and answer.status_code not in (502, 503):
                 failures.append(f"{case.method} {case.formatted_path}: {answer.text[:300]}")
+            if "octet" not in answer.headers["content-type"][0]:
+                try:
+                    case.validate_response(answer, checks=CONFORMANCE)
+                except FailureGroup as error:
+                    words = "; ".join(str(one) for one in error.exceptions)
+                    failures.append(f"{case.method} {case.formatted_path}: {words[:1500]}")
 
         ask()
     assert not failures, failures[:5]

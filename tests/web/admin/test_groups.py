@@ -59,3 +59,24 @@ def test_budgets_of_the_default_group(desk: Desk) -> None:
 def test_what_cannot_be(desk: Desk, method: str, path: str, body: Any, status: int) -> None:
     desk.refused(method, path, body, status)
     assert [one["name"] for one in desk.get("/groups")["groups"]] == ["default"]
+
+
+def test_what_is_not_named_stays_and_null_takes_back(desk: Desk) -> None:
+    made = {"name": "pro", "settings": {"cooldown_sec": 5, "priority": 2}}
+    desk.post("/groups", made | {"budgets": {"day_hard": 3, "day_soft": 2}}, 201)
+    told = desk.send("PATCH", "/groups/pro", {"settings": {"cooldown_sec": None}})
+    assert (told["settings"]["cooldown_sec"], told["settings"]["priority"]) == (None, 2)
+    told = desk.send("PATCH", "/groups/pro", {"budgets": {"day_hard": 9}})
+    assert (told["budgets"]["day_hard"], told["budgets"]["day_soft"]) == (9, 2)
+    told = desk.send("PATCH", "/groups/pro", {"budgets": None})
+    assert set(told["budgets"].values()) == {0}
+    for wrong in ({"settings": {"cooldown": 1}}, {"budgets": {"day": 1}}):
+        error = desk.refused("PATCH", "/groups/pro", wrong)
+        assert error["param"] in ("settings.cooldown", "budgets.day")
+
+
+def test_s124_keys_go_along_with_a_group_that_is_renamed(desk: Desk) -> None:
+    desk.post("/groups", {"name": "pro"}, 201)
+    key = desk.post("/keys", {"name": "k", "allowed_groups": ["pro", "other"]}, 201)["id"]
+    desk.post("/groups/pro/rename", {"new_name": "best"})
+    assert desk.get(f"/keys/{key}")["allowed_groups"] == ["best", "other"]

@@ -168,3 +168,44 @@ def test_line_by_line(desk: Desk) -> None:
     lines = [json.loads(line) for line in answer.text.splitlines()]
     assert [one["type"] for one in lines] == [*["row"] * 3, "summary"]
     assert lines[-1]["added"] == 3
+
+
+ASTRAY: list[dict[str, Any]] = [
+    {"region": "evil.example/"},
+    {"authRegion": "us-east-1.evil.example#"},
+    {"apiRegion": "us-east-1@evil.example"},
+    {"region": "us-east-1\n.evil.example"},
+    {"region": f"us-{'a' * 300}-1"},
+    {"endpoint": "evil.example"},
+    {"proxyUrl": "http://169.254.169.254\\@proxy.example"},
+    {"priority": 10**30},
+    {"label": "\x1b[2J"},
+]
+ROADS = [
+    (road, entry)
+    for road in ("json", "nested", "kiro-cli")
+    for entry in ASTRAY
+    if road != "kiro-cli" or set(entry) == {"region"}  # of these its database has no other
+]
+
+
+@pytest.mark.parametrize(("road", "entry"), ROADS)
+def test_no_entry_chooses_the_host_that_gets_its_token(
+    desk: Desk, tmp_path: Path, entry: dict[str, Any], road: str
+) -> None:
+    """Hosts are templates such as `https://q.{region}.amazonaws.com`."""
+    whole = {"refreshToken": token(1)} | entry
+    if road == "kiro-cli":
+        database = tmp_path / "data.sqlite3"
+        with sqlite3.connect(database) as db:
+            db.execute("CREATE TABLE auth_kv (key TEXT, value TEXT)")
+            value = json.dumps({"refresh_token": token(1)} | entry)
+            db.execute("INSERT INTO auth_kv VALUES ('kirocli:social:token', ?)", (value,))
+        db.close()
+        file = (io.BytesIO(database.read_bytes()), "data.sqlite3")
+        answer = desk.call("POST", IMPORT, data={"file": [file], "verify": "false"}).get_json()
+    else:
+        sent = [whole] if road == "json" else {"accounts": [{"credentials": whole, "id": "x"}]}
+        answer = desk.post(IMPORT, {"content": json.dumps(sent), "verify": False})
+    assert (answer["added"], answer["failed"]) == (0, 1)
+    assert len(desk.stored()) == 2

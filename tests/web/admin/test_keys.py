@@ -62,3 +62,16 @@ def test_a_secret_from_another_program(desk: Desk) -> None:
 def test_what_cannot_be(desk: Desk, method: str, path: str, body: Any, status: int) -> None:
     desk.refused(method, path, body, status)
     assert desk.get("/keys") == {"keys": [], "total": 0}
+
+
+def test_what_is_not_named_stays(desk: Desk) -> None:
+    limits = {"concurrent": 2, "requests_per_minute": 7}
+    key = desk.post("/keys", {"name": "k", "limits": limits}, 201)["id"]
+    told = desk.send("PATCH", f"/keys/{key}", {"limits": {"concurrent": 3}})
+    assert told["limits"] == {
+        "concurrent": 3,
+        "requests_per_minute": 7,
+        "output_tokens_per_day": 0,
+    }
+    told = desk.send("PATCH", f"/keys/{key}", {"limits": None})
+    assert set(told["limits"].values()) == {0}

@@ -97,6 +97,10 @@ def test_each_type(desk: Desk, key: str, value: Any) -> None:
         ("proxyUrl", "file:///etc/passwd"),
         ("countTokensApiUrl", "http://169.254.169.254/count"),
         ("countTokensApiUrl", "http://metadata.google.internal/"),
+        ("countTokensApiUrl", "http://169.254.169.254\\@counter.example/"),
+        ("proxyUrl", "http://***@127.0.0.1:3128"),
+        ("countTokensApiUrl", "http://***@127.0.0.1:3128"),
+        ("host", "unix:/run/other.sock"),
     ],
 )
 def test_what_cannot_be(desk: Desk, key: str, value: Any) -> None:
@@ -145,6 +149,25 @@ def test_secrets_are_written_and_never_shown(desk: Desk) -> None:
     assert told["value"] == "***-all"
     assert document(desk)["proxyPassword"] == "hidden-from-all"
     assert "hidden-from-all" not in desk.call("GET", "/audit").text
+
+
+@pytest.mark.parametrize(
+    ("address", "secret"),
+    [("proxyUrl", "proxyPassword"), ("countTokensApiUrl", "countTokensApiKey")],
+)
+def test_a_secret_is_sent_to_the_host_that_it_was_given_for(
+    desk: Desk, address: str, secret: str
+) -> None:
+    """Whoever may set an address but not read the secret would have it sent to himself."""
+    desk.send("PUT", f"/settings/{address}", {"value": "http://127.0.0.1:1"})
+    desk.send("PUT", f"/settings/{secret}", {"value": "hidden-from-all"})
+    desk.send("PUT", f"/settings/{address}", {"value": "http://127.0.0.1:2"})
+    other = {"value": "http://evil.invalid:1"}
+    assert secret in desk.refused("PUT", f"/settings/{address}", other)["message"]
+    desk.send("DELETE", f"/settings/{address}")
+    desk.refused("PUT", f"/settings/{address}", other)
+    desk.send("DELETE", f"/settings/{secret}")
+    desk.send("PUT", f"/settings/{address}", other)
 
 
 def test_changes_at_once_are_all_kept(desk: Desk) -> None:

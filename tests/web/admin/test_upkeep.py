@@ -4,12 +4,15 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from tests.web.admin.conftest import Desk
 
 
 def test_the_backup_is_whole_and_leaves_nothing_behind(desk: Desk) -> None:
-    answer = desk.call("POST", "/backup")
+    answer = desk.call("POST", "/backup", {"secrets": True})
     assert (answer.status_code, answer.content_type) == (200, "application/gzip")
     assert ".tar.gz" in answer.headers["content-disposition"]
     data = answer.get_data()
@@ -24,9 +27,19 @@ def test_the_backup_is_whole_and_leaves_nothing_behind(desk: Desk) -> None:
     assert desk.actions() == ["backup"]
 
 
+@pytest.mark.parametrize(
+    "body", [None, {}, {"secrets": False}, {"secrets": 1}, {"secrets": "true"}]
+)
+def test_nobody_gets_all_secrets_by_mistake(desk: Desk, body: Any) -> None:
+    """It is the one answer that holds tokens."""
+    error = desk.refused("POST", "/backup", body)
+    assert error["param"] == "secrets"
+    assert desk.actions() == []
+
+
 def test_nothing_to_back_up(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk(0)
     (desk.files / "config.json").rename(desk.files / "elsewhere.json")
     (desk.files / "credentials.json").unlink()
-    desk.refused("POST", "/backup")
+    desk.refused("POST", "/backup", {"secrets": True})
     assert not list(desk.files.glob("backup-*"))

@@ -57,6 +57,8 @@ function operation(spec, method, path, one) {
   for (const [status, answer] of Object.entries(one.responses ?? {})) {
     if (status !== "default") made.append(...body(spec, `Answer ${status}`, answer.content));
   }
+  const refusals = Object.keys(one.responses ?? {}).filter((status) => status >= "400" && status !== "default");
+  if (refusals.length) made.append(element("p", `Errors: ${refusals.join(", ")}`));
   return made;
 }
 

@@ -106,7 +106,7 @@ export const budgetFields = (given = {}) => h("fieldset.mb-3", {}, h("legend.h6"
 const BUDGET_NAMES = ["day_soft", "day_hard", "month_soft", "month_hard"];
 const SETTING_NAMES = ["priority", "cooldown_sec", "rate_limit_qps", "rate_limit_burst"];
 
-const pick = (given, names) => Object.fromEntries(names.filter((name) => name in given).map((name) => [name, given[name] ?? 0]));
+const pick = (given, names) => Object.fromEntries(names.filter((name) => name in given).map((name) => [name, given[name] ?? (name === "cooldown_sec" ? null : 0)]));
 
 /** Form values sorted into `settings` and `budgets`. */
 export function settingsOf(given) {

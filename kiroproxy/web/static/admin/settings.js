@@ -215,7 +215,7 @@ function backup() {
     h("p.warn-text", {}, icon("exclamation-triangle-fill"), " ", t("It contains every token: whoever has it can use your accounts. Keep it as you keep a password.")),
     button(t("Download a backup"), async () => {
       if (!(await confirm(t("Download a backup"), t("The archive with all tokens goes to this computer. The download is written to the audit log."), t("Download"), { kind: "primary" }))) return;
-      const answer = await call("POST", "/backup", {});
+      const answer = await call("POST", "/backup", { secrets: true });
       const blob = await answer.blob();
       const named = /filename="?([^";]+)/.exec(answer.headers.get("content-disposition") ?? "")?.[1];
       save(named ?? `kiroproxy-backup-${new Date().toISOString().slice(0, 10)}.tar.gz`, blob);
