@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 SHORT_REST_S: Final = 2.0
 """A request waits for a credential that rests no longer than this, rather than be refused."""
 LONGEST_RETRY_S: Final = 120.0
+RENEWING_S: Final = 30.0
+"""So long a request goes on to renew one token after the other: an auth server that hangs takes its
+time for each of them."""
 RETRY_COST: Final = 10.0
 """Of 500 per credential: half a retry for each request of a storm, whatever its size."""
 TOLD: Final = 6
@@ -296,6 +299,8 @@ class _Search:
             except CredentialError as error:
                 self._runtime.give_back(ticket, None)
                 self._unready[chosen.id] = str(error)
+                if time.monotonic() - self._began >= RENEWING_S:
+                    raise self._not_renewed(error) from error
                 continue
             except BaseException:
                 self._runtime.give_back(ticket, None)
@@ -351,6 +356,13 @@ class _Search:
         seen = self._borrower._seen
         places = max(seen[1].places if seen is not None else 1, 1)
         return min(max(each_s * (self._shared.waiting + 1) / places, 1.0), LONGEST_RETRY_S)
+
+    def _not_renewed(self, last: CredentialError) -> NoCredential:
+        many = len(self._unready)
+        return NoCredential(
+            f"the tokens of {many} Kiro credentials could not be renewed: {last}",
+            retry_after_s=SHORT_REST_S,
+        )
 
     def _none_usable(self) -> NoCredential:
         """The error that says why, and when it is worth asking again (S116)."""

@@ -11,6 +11,7 @@ import pytest
 from kiroproxy import errors as e
 from kiroproxy.credentials.model import Credential
 from kiroproxy.credentials.pool import Pool
+from kiroproxy.credentials.refresh import RefreshFailure
 from kiroproxy.credentials.stores.file import FileStore
 from tests.credentials.bench import HOUR, Bench
 
@@ -239,6 +240,25 @@ def test_tokens_in_use_are_renewed_ahead_by_one_worker(bench: Bench) -> None:
     for worker in workers:
         assert worker.drain(10)
     assert bench.auth.redeemed == ["rt-old-1"]
+
+
+def test_a_request_does_not_renew_one_token_after_the_other_for_ever(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S116: an auth server that hangs takes its time for each credential."""
+    monkeypatch.setattr("kiroproxy.credentials.borrowing.RENEWING_S", 0.3)
+
+    def hang(credential: Credential) -> RefreshFailure:
+        time.sleep(0.1)
+        return RefreshFailure("the sign-in server did not answer in time")
+
+    bench.auth.script = [hang] * 20
+    for _ in range(20):
+        bench.add()
+    with pytest.raises(e.NoCredential, match=r"could not be renewed: .*did not answer") as raised:
+        bench.pool.lease("m")
+    assert raised.value.retry_after_s
+    assert 3 <= len(bench.auth.redeemed) < 10
 
 
 def test_the_roster_is_made_anew_only_when_something_has_changed(bench: Bench) -> None:
