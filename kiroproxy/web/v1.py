@@ -101,31 +101,33 @@ def open_account(dialect: str, conversation: Conversation) -> Account:
 
     An exception that nobody else has accounted for ends it with its status.
     """
+    g.account = account = _measure(dialect, conversation.model, conversation.stream)
+    return account
+
+
+def _measure(dialect: str, model: str, stream: bool, began: float | None = None) -> Account:
+    """An account of the running request, for the ledger, the metrics and the flight recorder."""
     parts = services()
-    g.account = account = Account(
+    account = Account(
         str(request.url_rule),
-        stream=conversation.stream,
-        model=conversation.model,
+        stream=stream,
+        model=model,
         dialect=dialect,
         client=client_address(request, parts.config),
         group=g.get("group", DEFAULT_GROUP),
         key=g.caller,
         ledger=parts.ledger,
         request_id=g.request_id,
+        began=began,
         context=g.context,
         spans=parts.spans,
     )
     g.measured = True
     g.entrance = account.entrance
-    _record(account, dialect, conversation.model, conversation.stream)
-    return account
-
-
-def _record(account: Account, dialect: str, model: str, stream: bool) -> None:
-    """Let the account tell the flight recorder how its request ends, if there is one."""
     account.tape = tape = g.get("tape")
     if tape is not None:
         tape.dialect, tape.model, tape.stream = dialect, model, stream
+    return account
 
 
 def account_of_refusal() -> Account | None:
@@ -136,26 +138,9 @@ def account_of_refusal() -> Account | None:
     dialect = ANSWERING.get(request.endpoint or "")
     if dialect is None or "caller" not in g:
         return None
-    parts = services()
     model, stream = g.get("asked", ("", False))
-    account = Account(
-        str(request.url_rule),
-        stream=stream is True,
-        model=model if isinstance(model, str) else "",
-        dialect=dialect,
-        client=client_address(request, parts.config),
-        group=g.get("group", DEFAULT_GROUP),
-        key=g.caller,
-        ledger=parts.ledger,
-        request_id=g.request_id,
-        began=g.began,
-        context=g.context,
-        spans=parts.spans,
-    )
-    g.measured = True
-    g.entrance = account.entrance
-    _record(account, dialect, model if isinstance(model, str) else "", stream is True)
-    return account
+    model = model if isinstance(model, str) else ""
+    return _measure(dialect, model, stream is True, began=g.began)
 
 
 def translated(
