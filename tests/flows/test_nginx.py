@@ -285,7 +285,7 @@ def test_q15_throttle_audit_and_log_know_the_same_client(front: Nginx) -> None:
             return json_answer(client)
 
     guesser, owner = f"127.0.1.{1 + (front.port % 2)}", "127.0.2.1"
-    statuses = [ask(guesser, "wrong", f"198.51.100.{n}")[0] for n in range(7)]
+    statuses = [ask(guesser, f"wrong-{n}", f"198.51.100.{n}")[0] for n in range(7)]
     assert statuses == [401] * 5 + [429] * 2
     assert ask(guesser, ADMIN, owner)[0] == 429, "not even with the right one"
     assert ask(owner, ADMIN, guesser)[0] == 201

@@ -173,7 +173,6 @@ def test_x17_who_may(grouped: Place, make: Callable[..., Place]) -> None:
     [
         ([], "", [1, 2]),
         (["pro"], "", [2]),
-        (["pro"], "?group=default", []),
         (["pro", "default"], "?group=default", [1]),
         (["elsewhere"], "", []),
     ],

@@ -77,7 +77,7 @@ def download_recording(recording_id: str) -> Response:
         return path.name, read(path)
 
     name, data = _beside(work)
-    note("recording.download", recording_id)
+    note("recording.download", f"recording {recording_id}")
     response = Response(data, content_type=JSON)
     response.headers["content-disposition"] = f'attachment; filename="{name}"'
     return response
@@ -89,7 +89,7 @@ def delete_recording(recording_id: str) -> dict[str, Any]:
     folder = _folder()
     entry = _beside(lambda: folder.find(recording_id))
     folder.remove(entry)
-    note("recording.delete", entry.id)
+    note("recording.delete", f"recording {entry.id}")
     return done(f"Recording {entry.id} is deleted.")
 
 

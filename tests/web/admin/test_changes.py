@@ -12,6 +12,7 @@ from kiroproxy.web.admin.changes import public
 from kiroproxy.web.admin.door import AdminDoor
 from tests.web.admin.conftest import OPERATOR, TOKEN, Desk
 from tests.web.admin.test_logins import PENDING, scripted
+from tests.web.admin.test_recordings import fill
 
 ONE = Credential(
     id=1,
@@ -157,6 +158,9 @@ def acts(key: str) -> Iterator[Act]:
     settings = Act("POST", "/api/settings", {"cooldown_sec": 9}, "setting.set")
     yield settings._replace(target="setting cooldown_sec", before=True, after=True)
     yield Act("DELETE", "/api/logs", None, "logs.clear", after=True)
+    recording = Act("DELETE", "/api/admin/recordings/<recording_id>", None, "recording.delete")
+    yield recording._replace(target="recording req_0", values={"recording_id": "req_0"})
+    yield Act("DELETE", "/api/admin/recordings", None, "recording.delete", "1 recordings")
 
 
 ELSEWHERE = {("POST", "/api/admin/doctor")}
@@ -178,6 +182,7 @@ def changing(desk: Desk) -> set[tuple[str, str]]:
 
 def test_every_endpoint_that_changes_something_is_noted(open_desk: Callable[..., Desk]) -> None:
     desk = open_desk(3)
+    fill(desk, 2)
     key = desk.post("/keys", {"name": "kept"}, 201)["id"]
     done = replace(PENDING, phase="done", credential_id=2)
     scripted(desk, PENDING, done, replace(PENDING, phase="cancelled"))
