@@ -33,9 +33,16 @@ def free_port() -> int:
 
 
 def clean_environment(**more: str) -> dict[str, str]:
-    """This environment without what configures a proxy, and with the package importable."""
+    """This environment without what configures a proxy, and with the package importable.
+
+    The size of the terminal is the program's own affair: pytest's workers set one.
+    """
     ours = {name for row in SETTINGS for name in row.environment}
-    ours |= {variable for variable, _ in PATHS.values()} | {"PROMETHEUS_MULTIPROC_DIR"}
+    ours |= {variable for variable, _ in PATHS.values()} | {
+        "PROMETHEUS_MULTIPROC_DIR",
+        "COLUMNS",
+        "LINES",
+    }
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return kept | {"PYTHONPATH": str(REPOSITORY), "PYTHONUNBUFFERED": "1"} | more
 
