@@ -165,13 +165,10 @@ class Entrance:
         self._left = False
         self._now = limits.clock()
         self._budgets = _budgets(limits, key, group)
-
-    @property
-    def _is_free(self) -> bool:
-        """Nothing is limited: what is used decides about no request."""
-        return (self._key is None or self._key.limits == NO_LIMITS) and all(
+        self._is_free = (key is None or key.limits == NO_LIMITS) and all(
             one == NO_BUDGETS for one in self._budgets.values()
         )
+        """Nothing is limited: what is used decides about no request."""
 
     def next_gate(self) -> Gate | None:
         """What to pass; None if nothing is limited, or it was passed."""
@@ -182,6 +179,8 @@ class Entrance:
         return gate
 
     def _gate(self) -> Gate | None:
+        if self._is_free:
+            return None
         limits = self._key.limits if self._key is not None else NO_LIMITS
         ceilings: dict[Counter, int] = {}
         watched: list[Counter] = []
