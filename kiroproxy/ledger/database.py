@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -130,6 +131,7 @@ class Database:
     # ---- in the thread ---------------------------------------------------------------------
 
     def _attempt(self, work: Work[T], writing: bool) -> T:
+        load_tables()
         from sqlalchemy.exc import DBAPIError
 
         tried = _identity(self.path) if self.path is not None else None
@@ -239,6 +241,27 @@ class Database:
     def _tell(self, event: str) -> None:
         self._events = [*self._events[-9:], event]
         log.error("%s", event)
+
+
+_loading = native_lock()
+
+
+def load_tables() -> None:
+    """Import SQLAlchemy and what is made of it, one thread at a time.
+
+    gevent replaces the locks of imports, too, and one that two native threads want is not always
+    handed over: a worker hung in its end when its threads had just begun.
+    """
+    if "kiroproxy.ledger.usage_rows" in sys.modules and not _loading.locked():
+        return
+    with _loading:
+        import sqlalchemy.dialects.sqlite
+        import sqlalchemy.exc
+        import sqlalchemy.pool
+
+        from kiroproxy.ledger import key_rows, schema, usage_rows
+
+        _ = sqlalchemy, key_rows, schema, usage_rows
 
 
 def sqlite_path(url: str) -> Path | None:
